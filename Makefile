@@ -1,0 +1,29 @@
+# Two commands do all their own set-up on a machine with Python >= 3.11:
+#   make demo   runs the main job and leaves a report
+#   make test   passes the tests
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+WORKDIR ?= runs/demo
+
+.PHONY: demo test lint install
+
+$(VENV)/.installed: setup.py pyproject.toml
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and \
+	  'informed_recon needs Python >= 3.11; run: make PYTHON=/path/to/python3.11')"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch $@
+
+install: $(VENV)/.installed
+
+demo: install
+	$(BIN)/python -m launch.run --config=configs/demo.py --workdir=$(WORKDIR)
+
+test: install
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m pytest
+
+lint: install
+	$(BIN)/python -m ruff check . && $(BIN)/python -m ruff format --check .

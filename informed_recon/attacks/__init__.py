@@ -1,0 +1,1 @@
+"""Released-model attacks, one file each."""

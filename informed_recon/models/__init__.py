@@ -1,0 +1,1 @@
+"""Architectures of released models, one file each."""

