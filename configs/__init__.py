@@ -1,0 +1,1 @@
+"""Experiments, one file a claim: `get_config(arg) -> ConfigDict`."""

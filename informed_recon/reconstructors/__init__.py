@@ -1,1 +1,43 @@
-"""Reconstructor networks, one file each: released parameters in, record out."""
+"""Reconstructor networks, one file each: released parameters in, record out.
+
+A file exports `Network`, a Flax linen module with fields `layout` (where each
+released parameter array lies in the flat vector) and `record_shape`, options
+with defaults, and `TINY`, options small enough for tests. It maps standardised
+parameters (B, P) and `train: bool` to records (B, *record_shape) in [0, 1].
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from informed_recon import registry, tree
+from informed_recon.models import construct
+
+
+def build(
+  name: str,
+  layout: tuple[tree.Leaf, ...],
+  record_shape: tuple[int, ...],
+  options: Mapping[str, Any],
+) -> nn.Module:
+  """The network in `informed_recon/reconstructors/<name>.py`.
+
+  Raises:
+    UserError: unknown name or option, or released parameters it cannot read.
+  """
+  network = construct(
+    registry.find("reconstructors", name).Network,
+    name,
+    options,
+    layout=layout,
+    record_shape=record_shape,
+  )
+  params = sum(leaf.size for leaf in layout)
+  jax.eval_shape(  # a network that does not fit says so here
+    lambda k: network.init(k, jnp.zeros((1, params)), train=False),
+    jax.random.key(0),
+  )
+  return network

@@ -1,1 +1,196 @@
-"""Resumable steps of an experiment: the only code that sees a ConfigDict."""
+"""The steps of an experiment, one file each: `run(experiment) -> None`.
+
+Every stage can be run again: it finds what is done and does the rest. Stages
+are the only code that sees a ConfigDict; below them everything is arguments.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+import informed_recon
+from informed_recon import data, files, models, prng, registry, splits
+from informed_recon.training import ensemble, recipe
+from informed_recon.types import Records, UserError
+
+
+class Experiment(NamedTuple):
+  """A checked config with all that is built from it."""
+
+  config: ConfigDict
+  workdir: pathlib.Path
+  identity: Mapping[str, str]  # what every stored row belongs to
+  dataset: data.Dataset
+  split: splits.Split
+  model: models.Model
+  recipe: recipe.Recipe
+  hparams: recipe.HParams
+  threat: ensemble.Threat
+  key: jax.Array  # root of all random streams
+
+  def records(self, part: str) -> Records:
+    """The records of one part of the split, such as "fixed"."""
+    ids = getattr(self.split, part)
+    return Records(*(a[ids] for a in self.dataset.records))
+
+  def held(self) -> Records:
+    """All records the adversary holds: fixed set, then shadow targets."""
+    ids = np.concatenate([self.split.fixed, self.split.shadow])
+    return Records(*(a[ids] for a in self.dataset.records))
+
+  def log(self, **row) -> None:
+    """Appends one line to metrics.jsonl."""
+    with open(self.workdir / "metrics.jsonl", "a") as file:
+      file.write(json.dumps(row) + "\n")
+
+
+def build(config: ConfigDict, workdir: str | os.PathLike) -> Experiment:
+  """Builds and checks everything a config names; writes nothing.
+
+  Raises:
+    UserError: anything in the config or its data that a user can mend.
+  """
+  dataset = data.load(
+    data.DataSpec(**config.data, data_dir=config.perf.data_dir)
+  )
+  split = splits.split(len(dataset.records.y), **config.split)
+  model = models.build(
+    config.model.name,
+    dataset.num_classes,
+    dataset.shape,
+    config.model.options.to_dict(),
+  )
+  settings = config.training.to_dict()
+  hparams = recipe.HParams(settings.pop("learning_rate"), settings.pop("l2"))
+  experiment = Experiment(
+    config=config,
+    workdir=pathlib.Path(workdir),
+    identity=dict(config=config_hash(config), data=dataset.fingerprint()),
+    dataset=dataset,
+    split=split,
+    model=model,
+    recipe=recipe.Recipe(**settings),
+    hparams=hparams,
+    threat=ensemble.Threat(**config.threat),
+    key=prng.root(config.seed),
+  )
+  for stage in config.stages:
+    check = getattr(registry.find("stages", stage), "check", None)
+    if check is not None:
+      check(experiment)
+  return experiment
+
+
+def run(config: ConfigDict, workdir: str | os.PathLike) -> dict:
+  """Runs all stages of an experiment; returns the content of results.json.
+
+  Run again with the same arguments, it goes on where it was interrupted.
+
+  Raises:
+    UserError: bad config or data, or a workdir of another experiment.
+  """
+  experiment = build(config, workdir)
+  _claim(experiment)
+  timing_path = experiment.workdir / "timing.json"
+  for stage in config.stages:
+    timing = files.read_json(timing_path) if timing_path.exists() else {}
+    start = time.perf_counter()
+    registry.find("stages", stage).run(experiment)
+    seconds = time.perf_counter() - start
+    timing[stage] = round(timing.get(stage, 0.0) + seconds, 3)
+    files.write_json(timing_path, timing)
+  results = files.read_json(experiment.workdir / "evaluation/results.json")
+  results |= dict(timing_seconds=timing, environment=environment())
+  files.write_json(experiment.workdir / "results.json", results)
+  return results
+
+
+def config_hash(config: ConfigDict, groups: Sequence[str] = ()) -> str:
+  """Hash of what changes the answer: everything but `perf` and the title.
+
+  With `groups`, of these top-level groups alone.
+  """
+  flat = _flat(config)
+  if groups:
+    flat = {k: v for k, v in flat.items() if k.split(".")[0] in groups}
+  text = json.dumps(flat, sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def environment() -> dict[str, str]:
+  """Machine and versions a result came from."""
+  packages = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy")
+  versions = {name: importlib.metadata.version(name) for name in packages}
+  devices = jax.devices()
+  return dict(
+    informed_recon=informed_recon.__version__,
+    python=platform.python_version(),
+    devices=f"{len(devices)} x {devices[0].device_kind}",
+    cores=str(os.cpu_count()),
+    machine=f"{platform.system()} {platform.machine()}",
+    **versions,
+  )
+
+
+def _flat(config: ConfigDict) -> dict[str, Any]:
+  """Dotted path -> value in its one JSON form, for what enters the hash."""
+
+  def walk(prefix: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+      return {prefix: value}
+    return {
+      path: leaf
+      for key in value
+      for path, leaf in walk(f"{prefix}.{key}".lstrip("."), value[key]).items()
+    }
+
+  plain = json.loads(json.dumps(config.to_dict()))
+  for name in ("perf", "title"):
+    plain.pop(name, None)
+  return walk("", plain)
+
+
+def _claim(experiment: Experiment) -> None:
+  """Makes the workdir this experiment's, or refuses it."""
+  path = experiment.workdir / "config.json"
+  mine = dict(
+    identity=dict(experiment.identity),
+    config=json.loads(json.dumps(experiment.config.to_dict())),
+  )
+  if not path.exists():
+    if experiment.workdir.exists() and any(
+      not p.name.startswith(".") for p in experiment.workdir.iterdir()
+    ):
+      raise UserError(
+        f"{experiment.workdir} is not empty and holds no experiment; "
+        "give another --workdir"
+      )
+    files.write_json(path, mine)
+    files.write_arrays(
+      experiment.workdir / "split.npz", **experiment.split._asdict()
+    )
+    return
+  found = files.read_json(path)
+  if found["identity"] == mine["identity"]:
+    return
+  old, new = _flat(ConfigDict(found["config"])), _flat(experiment.config)
+  differs = [
+    f"{k} ({old.get(k)} there, {new.get(k)} here)"
+    for k in sorted(old.keys() | new.keys())
+    if old.get(k) != new.get(k)
+  ]
+  what = ", ".join(differs[:3]) or "the data themselves"
+  raise UserError(
+    f"{experiment.workdir} belongs to another experiment, which differs in "
+    f"{what}; give another --workdir"
+  )

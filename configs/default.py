@@ -1,0 +1,118 @@
+"""All the knobs of the reconstruction experiment, with their defaults.
+
+`perf` is the one group that must not change the answer; everything else
+enters the run's hash. Other configs start from `get_config()` here and say
+what differs.
+"""
+
+from ml_collections import ConfigDict
+
+NOTEBOOK_RECONSTRUCTOR = dict(
+  network="mlp",  # file name in informed_recon/reconstructors/
+  options=dict(width=1000, depth=2, activation="relu", dropout=0.0),
+  optimizer="rmsprop",  # any optax optimiser
+  optimizer_options=dict(decay=0.9),
+  learning_rate=3e-4,  # peak of the schedule
+  schedule="constant",  # constant | cosine | warmup_cosine
+  epochs=200,
+  batch_size=32,
+  mae_weight=1.0,  # loss = mae_weight MAE + mse_weight MSE
+  mse_weight=1.0,
+  holdout=0.05,  # share of the shadow models kept for early stopping
+  patience=20,  # epochs without a better held-out loss; 0: never stop early
+)
+
+# The same kind of network, trained as one would today.
+MLP_RECONSTRUCTOR = dict(
+  NOTEBOOK_RECONSTRUCTOR,
+  options=dict(width=1000, depth=2, activation="gelu", dropout=0.2),
+  optimizer="adamw",
+  optimizer_options=dict(weight_decay=1e-2),
+  learning_rate=1e-3,
+  schedule="warmup_cosine",
+  epochs=60,
+  batch_size=64,
+)
+
+# Ours: the network of MLP_RECONSTRUCTOR, given the products it cannot form.
+BILINEAR_RECONSTRUCTOR = dict(MLP_RECONSTRUCTOR, network="bilinear")
+
+
+def get_config(arg: str = "") -> ConfigDict:
+  """The embedded MNIST sample at its full size; `:quick` is a smoke test."""
+  config = ConfigDict(
+    dict(
+      title="Embedded MNIST sample",
+      seed=0,  # of initialisation, batch order and reconstructors
+      stages=("shadow", "reconstructor", "evaluate", "report"),
+      data=dict(
+        source="mnist_sample",  # file name in informed_recon/data/
+        name="",  # source=tfds: name of the set
+        path="",  # source=npz: the file
+      ),
+      split=dict(  # records; one seeded permutation is cut in this order
+        accuracy=250,  # to measure the released model
+        targets=250,  # evaluation targets
+        fixed=500,  # known to the adversary
+        shadow=4000,  # shadow targets, one shadow model each
+        seed=42,
+      ),
+      threat=dict(
+        shared_init=True,  # the adversary knows the initial parameters
+        shared_order=True,  # and the order of the mini-batches
+      ),
+      model=dict(  # the released model
+        name="mlp",  # file name in informed_recon/models/
+        options=dict(width=10, depth=1, activation="elu"),
+      ),
+      training=dict(  # of released and shadow models alike
+        steps=100,
+        batch_size=0,  # 0: full batch
+        optimizer="sgd",  # any optax optimiser
+        optimizer_options=dict(momentum=0.9),
+        schedule="constant",
+        learning_rate=0.1,
+        l2=0.0,  # coefficient of (l2/2)|params|^2, beside the mean loss
+      ),
+      reconstructors=dict(bilinear=BILINEAR_RECONSTRUCTOR),
+      evaluation=dict(
+        fpr=(0.01,),  # false-positive rates to report the TPR at
+        eta=0.01,  # fixed success threshold, per-pixel MSE
+        ridge_shadows=10_000,  # shadow models the ridge baseline uses, at most
+        classifier=dict(  # the separate judge behind the KL metric
+          name="mlp",
+          options=dict(width=256, depth=1, activation="gelu"),
+          epochs=10,
+          batch_size=128,
+          learning_rate=1e-3,
+        ),
+      ),
+      perf=dict(  # nothing here may change the answer
+        data_dir="",  # where TFDS sets lie; "" is TFDS_DATA_DIR or its default
+        chunk_models=500,  # models a chunk file: what a kill can lose
+        block_mib=0,  # memory of one training block; 0: by device
+        checkpoint_seconds=60.0,
+      ),
+    )
+  )
+  return quick(config) if is_quick(arg) else config
+
+
+def is_quick(arg: str) -> bool:
+  """Parses the string after the config's name."""
+  if arg not in ("", "quick"):
+    raise ValueError(f"config argument must be empty or 'quick', got {arg!r}")
+  return arg == "quick"
+
+
+def quick(config: ConfigDict) -> ConfigDict:
+  """The same experiment at a size that shows only that it runs."""
+  config.title += " (quick form: shows that it runs, claims nothing)"
+  config.data.update(source="digits", name="")
+  config.split.update(accuracy=100, targets=40, fixed=100, shadow=300)
+  config.training.steps = min(config.training.steps, 20)
+  config.evaluation.classifier.epochs = 2
+  for spec in config.reconstructors.values():
+    spec.options.width = 64
+    spec.epochs = 5
+  return config

@@ -1,0 +1,42 @@
+"""A user's own arrays: an `.npz` with `x` (n, ...) in [0, 1] and `y` (n,).
+
+8-bit `x` is divided by 255. The number of classes is `num_classes` where the
+file holds it, else the largest label plus one.
+"""
+
+import pathlib
+import zipfile
+
+import numpy as np
+
+from informed_recon import data
+from informed_recon.types import Records, UserError
+
+
+def load(spec: data.DataSpec) -> data.Dataset:
+  path = pathlib.Path(spec.path)
+  if not spec.path or not path.is_file():
+    raise UserError(
+      f"no data file {spec.path!r}; give one with --config.data.path=FILE.npz"
+    )
+  try:
+    with np.load(path, allow_pickle=False) as file:
+      arrays = dict(file)
+  except (ValueError, zipfile.BadZipFile, OSError) as error:
+    raise UserError(
+      f"{path} is not a plain .npz of arrays ({error}); "
+      "write it with numpy.savez(path, x=x, y=y)"
+    ) from None
+  if not {"x", "y"} <= arrays.keys():
+    raise UserError(
+      f"{path} holds {sorted(arrays)}; it must hold arrays 'x' and 'y'"
+    )
+  x, y = arrays["x"], arrays["y"]
+  if x.dtype == np.uint8:
+    x = data.images(x)
+  elif x.ndim == 3:
+    x = x[..., None]
+  if not (np.issubdtype(x.dtype, np.floating) and len(y)):
+    raise UserError(f"{path}: x must be uint8 or float and not empty")
+  classes = int(arrays.get("num_classes", y.max() + 1))
+  return data.Dataset(path.stem, Records(x, y), classes)

@@ -1,0 +1,68 @@
+"""Optimisers and learning-rate schedules of optax by name."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import optax
+
+from informed_recon.types import UserError
+
+
+def names() -> list[str]:
+  """Optax's optimisers that take a learning rate."""
+  return sorted(
+    name
+    for name, value in vars(optax).items()
+    if inspect.isfunction(value)
+    and not name.startswith("_")
+    and next(iter(inspect.signature(value).parameters), "") == "learning_rate"
+  )
+
+
+def make(
+  name: str,
+  learning_rate: float | jax.Array,
+  options: Mapping[str, Any],
+  *,
+  schedule: str = "constant",
+  steps: int = 0,
+) -> optax.GradientTransformation:
+  """The optimiser `optax.<name>(rate, **options)`.
+
+  Args:
+    name: one of `names()`.
+    learning_rate: peak rate; may be traced, so that a sweep compiles once.
+    options: further keyword arguments of the optimiser, such as momentum.
+    schedule: "constant"; "cosine" (to 0 over `steps`); or "warmup_cosine"
+      (linear over the first 5% of `steps`, then cosine to 0).
+    steps: length of the schedule in optimiser steps.
+
+  Raises:
+    UserError: unknown optimiser, option or schedule.
+  """
+  if name not in names():
+    raise UserError(f"unknown optimizer {name!r}; known: {', '.join(names())}")
+  factory = getattr(optax, name)
+  known = [p for p in inspect.signature(factory).parameters][1:]
+  unknown = sorted(set(options) - set(known))
+  if unknown:
+    raise UserError(
+      f"optimizer {name!r} has no option {unknown[0]!r}; "
+      f"known: {', '.join(known)}"
+    )
+  return factory(_schedule(schedule, learning_rate, steps), **options)
+
+
+def _schedule(name: str, peak, steps: int) -> Callable | Any:
+  schedules = {
+    "constant": lambda: peak,
+    "cosine": lambda: optax.cosine_decay_schedule(peak, max(steps, 1)),
+    "warmup_cosine": lambda: optax.warmup_cosine_decay_schedule(
+      0.0, peak, max(steps // 20, 1), max(steps, 2)
+    ),
+  }
+  if name not in schedules:
+    raise UserError(f"unknown schedule {name!r}; known: {', '.join(schedules)}")
+  return schedules[name]()

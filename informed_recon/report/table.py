@@ -1,0 +1,62 @@
+"""The numbers of results.json as rows for people."""
+
+from collections.abc import Iterator, Mapping
+
+HEADER = ("", "MSE", "MAE", "PSNR dB", "SSIM", "KL", "success", "TPR@1%FPR")
+NAMES = {
+  "nearest_neighbour_oracle": "nearest-neighbour oracle",
+  "mean_image": "mean image",
+  "ridge": "ridge regression",
+}
+
+
+def rows(results: Mapping) -> Iterator[tuple[str, ...]]:
+  """One row an attack, then one a baseline; cells are text."""
+  for group in ("attacks", "baselines"):
+    for name, row in results[group].items():
+      yield (
+        NAMES.get(name, name),
+        _mean(row, "mse", 4),
+        _mean(row, "mae", 4),
+        _mean(row, "psnr", 1),
+        _mean(row, "ssim", 3),
+        _mean(row, "kl", 2),
+        _share(row.get("success_rate"), row.get("success_rate_ci95")),
+        _share(
+          row.get("tpr_at_fpr", {}).get("0.01"),
+          row.get("tpr_at_fpr_ci95", {}).get("0.01"),
+        ),
+      )
+
+
+def text(results: Mapping) -> str:
+  """The table for a terminal, with 95% intervals in brackets."""
+  cells = [HEADER, *rows(results)]
+  widths = [max(map(len, column)) for column in zip(*cells)]
+  lines = [
+    "  ".join(c.ljust(w) for c, w in zip(row, widths)).rstrip() for row in cells
+  ]
+  released = results["released_model"]
+  lines.insert(1, "-" * (sum(widths) + 2 * (len(widths) - 1)))
+  lines.append(
+    f"released models: test accuracy "
+    f"{_share(released['test_accuracy_mean'], None)} "
+    f"(mean of {released['models']}); means over targets with 95% intervals"
+  )
+  return "\n".join(lines)
+
+
+def _mean(row: Mapping, name: str, digits: int) -> str:
+  value, interval = row[f"{name}_mean"], row[f"{name}_mean_ci95"]
+  if value is None:
+    return "-"
+  low, high = interval
+  return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def _share(value: float | None, interval) -> str:
+  if value is None:
+    return "-"
+  if interval is None:
+    return f"{value:.1%}"
+  return f"{value:.1%} [{interval[0]:.1%}, {interval[1]:.1%}]"

@@ -1,0 +1,44 @@
+"""Who is who: fixed set, shadow targets, evaluation targets, accuracy records.
+
+One seeded permutation is cut in the order accuracy, targets, fixed, shadow
+(the public notebook's order), so a larger number of shadow targets extends a
+smaller one without moving any other record.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from informed_recon.types import UserError
+
+
+class Split(NamedTuple):
+  """Disjoint indices into a data set, int64."""
+
+  accuracy: np.ndarray  # to measure the released model's accuracy
+  targets: np.ndarray  # evaluation targets, unknown to the adversary
+  fixed: np.ndarray  # the records the adversary knows
+  shadow: np.ndarray  # shadow targets: the adversary's side knowledge
+
+
+def split(
+  n: int, *, accuracy: int, targets: int, fixed: int, shadow: int, seed: int
+) -> Split:
+  """Cuts n records into a `Split`.
+
+  Raises:
+    UserError: a part is empty or the parts ask for more than n records.
+  """
+  sizes = dict(accuracy=accuracy, targets=targets, fixed=fixed, shadow=shadow)
+  for name, size in sizes.items():
+    if size < 1:
+      raise UserError(f"split.{name} must be at least 1, got {size}")
+  if sum(sizes.values()) > n:
+    asked = " + ".join(f"{size} {name}" for name, size in sizes.items())
+    raise UserError(
+      f"split asks for {asked} = {sum(sizes.values())} records, "
+      f"the data set has {n}; make a part smaller"
+    )
+  order = np.random.default_rng(seed).permutation(n)
+  edges = np.cumsum([0, *sizes.values()])
+  return Split(*(order[a:b] for a, b in zip(edges[:-1], edges[1:])))

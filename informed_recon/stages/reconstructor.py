@@ -1,0 +1,63 @@
+"""Fits every reconstructor network of the config and attacks the targets."""
+
+from tqdm import tqdm
+
+from informed_recon import files, prng, reconstructors, store
+from informed_recon.attacks import reconstructor
+from informed_recon.stages import Experiment
+
+
+def check(experiment: Experiment) -> None:
+  for name in experiment.config.reconstructors:
+    _network(experiment, name)
+    reconstructor.check(_spec(experiment, name), len(experiment.split.shadow))
+
+
+def run(experiment: Experiment) -> None:
+  """Leaves `attacks/NAME.npz` with `x`, the reconstruction of every target."""
+  for name in experiment.config.reconstructors:
+    out = experiment.workdir / "attacks" / f"{name}.npz"
+    if not out.exists():
+      files.write_arrays(out, x=_attack(experiment, name))
+
+
+def _attack(experiment: Experiment, name: str):
+  spec, workdir = _spec(experiment, name), experiment.workdir
+  shadow = store.open_rows(workdir / "shadow")
+  released = store.open_rows(workdir / "released")
+  with tqdm(total=spec.epochs, desc=name, unit="epoch") as bar:
+
+    def log(row: dict) -> None:
+      bar.update(row["epoch"] - bar.n)
+      bar.set_postfix(
+        train=f"{row['train_loss']:.4f}", held_out=f"{row['held_loss']:.4f}"
+      )
+      experiment.log(stage="reconstructor", name=name, **row)
+
+    attack = reconstructor.fit(
+      _network(experiment, name),
+      spec,
+      shadow,
+      experiment.records("shadow").x,
+      prng.stream(experiment.key, f"reconstructor {name}"),
+      (workdir / "reconstructors" / name).absolute(),
+      log=log,
+      checkpoint_seconds=experiment.config.perf.checkpoint_seconds,
+    )
+  return attack(released.all())
+
+
+def _network(experiment: Experiment, name: str):
+  spec = experiment.config.reconstructors[name]
+  return reconstructors.build(
+    spec.network,
+    experiment.model.layout,
+    experiment.dataset.shape,
+    spec.options.to_dict(),
+  )
+
+
+def _spec(experiment: Experiment, name: str) -> reconstructor.Fit:
+  spec = experiment.config.reconstructors[name].to_dict()
+  del spec["network"], spec["options"]
+  return reconstructor.Fit(**spec)

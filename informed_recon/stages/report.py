@@ -1,0 +1,7 @@
+"""Figures and the HTML page of an experiment."""
+
+from informed_recon.stages import Experiment
+
+
+def run(experiment: Experiment) -> None:
+  pass
