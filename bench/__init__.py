@@ -1,0 +1,28 @@
+"""Measurements side by side: ours, a peer and the machine's limit in one run.
+
+Machines are noisy, so every case is a ratio of medians over interleaved
+rounds in one process. `python -m bench.NAME --quick` prints one JSON object a
+line.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+
+
+def interleaved(
+  cases: Mapping[str, Callable[[], None]], rounds: int
+) -> dict[str, float]:
+  """Median seconds of each case, run in turn `rounds` times after a warm-up.
+
+  A case must not return before its work is done.
+  """
+  seconds = {name: [] for name in cases}
+  for run in cases.values():
+    run()
+  for _ in range(rounds):
+    for name, run in cases.items():
+      start = time.perf_counter()
+      run()
+      seconds[name].append(time.perf_counter() - start)
+  return {name: statistics.median(values) for name, values in seconds.items()}

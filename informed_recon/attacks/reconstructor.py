@@ -7,6 +7,8 @@ evaluation targets play no part here.
 """
 
 import dataclasses
+import errno
+import os
 import pathlib
 import queue
 import threading
@@ -226,8 +228,13 @@ def _optimizer(spec: Fit, steps: int) -> optax.GradientTransformation:
 
 
 def _save(manager: ocp.CheckpointManager, state: State) -> None:
-  manager.save(int(state.epoch), args=ocp.args.StandardSave(state._asdict()))
-  manager.wait_until_finished()  # before the next step donates the buffers
+  try:
+    manager.save(int(state.epoch), args=ocp.args.StandardSave(state._asdict()))
+    manager.wait_until_finished()  # before the next step donates the buffers
+  except ValueError as error:  # how a full disk comes out of tensorstore
+    if "No space left on device" not in str(error):
+      raise
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
 
 
 def _restore(manager: ocp.CheckpointManager, start: Callable) -> State:
