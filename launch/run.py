@@ -20,8 +20,10 @@ flags.mark_flags_as_required(["config", "workdir"])
 def main(argv):
   del argv
   results = stages.run(_CONFIG.value, _WORKDIR.value)
-  print(table.text(results))
-  print(f"report: {_WORKDIR.value}/report.html")
+  if "attacks" in results:
+    print(table.text(results))
+  if "report" in _CONFIG.value.stages:
+    print(f"report: {_WORKDIR.value}/report.html")
 
 
 if __name__ == "__main__":

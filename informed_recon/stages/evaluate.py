@@ -35,7 +35,10 @@ def run(experiment: Experiment) -> None:
     path.stem: files.read_arrays(path)["x"]
     for path in sorted((experiment.workdir / "attacks").glob("*.npz"))
   }
-  if (directory / "results.json").exists():
+  path = directory / "results.json"
+  if (
+    path.exists() and files.read_json(path)["attacks"].keys() == attacks.keys()
+  ):
     return
   settings = experiment.config.evaluation
   truth, held = experiment.records("targets").x, experiment.held()
@@ -81,7 +84,7 @@ def run(experiment: Experiment) -> None:
   )
   files.write_arrays(directory / "guesses.npz", **guesses)
   files.write_json(
-    directory / "results.json",
+    path,
     dict(
       attacks={name: rows[name] for name in attacks},
       baselines={name: rows[name] for name in guesses},
