@@ -17,14 +17,15 @@ SSIM_WINDOW = 11  # pixels; smaller images take the largest odd window
 def per_target(
   truth: np.ndarray,
   guess: np.ndarray,
-  classify: Callable[[np.ndarray], np.ndarray],
+  classify: Callable[[np.ndarray], np.ndarray] | None,
 ) -> dict[str, np.ndarray]:
   """Error of each reconstruction, arrays (M,).
 
   Args:
     truth: (M, *shape) targets.
     guess: (M, *shape) reconstructions.
-    classify: records -> log-probabilities (M, K) of a separate classifier.
+    classify: records -> log-probabilities (M, K) of a separate classifier;
+      None where records have no classes (then "kl" is NaN).
 
   Returns:
     "mse" and "mae" per pixel; "psnr" in dB for a peak of 1; "ssim" (Wang et
@@ -38,7 +39,9 @@ def per_target(
     # An exact reconstruction would be infinite: capped at 1e-12, 120 dB.
     psnr=-10 * np.log10(np.maximum(mse, 1e-12)),
     ssim=_ssim(truth, guess),
-    kl=_kl(classify(truth), classify(guess)),
+    kl=_kl(classify(truth), classify(guess))
+    if classify
+    else np.full(len(truth), np.nan),
   )
 
 

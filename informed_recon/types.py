@@ -20,7 +20,7 @@ class Records(NamedTuple):
   """Labelled records."""
 
   x: Any  # (n, *shape) float32, images in [0, 1]
-  y: Any  # (n,) int32 class, in [0, K)
+  y: Any  # (n,) int32 class in [0, K), or a real response
 
 
 class Reconstruction(NamedTuple):

@@ -29,7 +29,7 @@ class Dataset(NamedTuple):
 
   name: str
   records: Records  # x (n, *shape), y (n,)
-  num_classes: int
+  num_classes: int  # 0: y is a real response
 
   @property
   def shape(self) -> tuple[int, ...]:
@@ -59,7 +59,10 @@ def load(spec: DataSpec) -> Dataset:
       f"{where}: need x (n, ...) and y (n,) of one length, "
       f"got {x.shape} and {y.shape}"
     )
-  if not np.issubdtype(y.dtype, np.integer):
+  regression = dataset.num_classes == 0
+  if regression and not np.isfinite(y).all():
+    raise UserError(f"{where}: responses must be finite; remove NaN and inf")
+  if not regression and not np.issubdtype(y.dtype, np.integer):
     raise UserError(f"{where}: labels must be integers, got {y.dtype}")
   if not np.isfinite(x).all():
     bad = int((~np.isfinite(x)).reshape(len(x), -1).any(1).sum())
@@ -69,13 +72,15 @@ def load(spec: DataSpec) -> Dataset:
       f"{where}: pixels must lie in [0, 1], found [{x.min():g}, {x.max():g}]; "
       "divide 8-bit images by 255"
     )
-  if y.min() < 0 or y.max() >= dataset.num_classes:
+  if not regression and (y.min() < 0 or y.max() >= dataset.num_classes):
     raise UserError(
       f"{where}: labels must lie in [0, {dataset.num_classes}), "
       f"found [{y.min()}, {y.max()}]"
     )
   return dataset._replace(
-    records=Records(x.astype(np.float32), y.astype(np.int32))
+    records=Records(
+      x.astype(np.float32), y.astype(np.float32 if regression else np.int32)
+    )
   )
 
 

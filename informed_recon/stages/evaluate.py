@@ -1,10 +1,7 @@
 """Scores every attack in `attacks/*.npz`, and the baselines, on the targets."""
 
-import math
 from collections.abc import Callable, Mapping
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
@@ -16,7 +13,6 @@ from informed_recon import (
   prng,
   roc,
   store,
-  tree,
 )
 from informed_recon.stages import Experiment
 from informed_recon.training import classifier
@@ -25,14 +21,15 @@ METRICS = ("mse", "mae", "psnr", "ssim", "kl")
 
 
 def check(experiment: Experiment) -> None:
-  _judge_model(experiment)
+  if experiment.dataset.num_classes:
+    _judge_model(experiment)
 
 
 def run(experiment: Experiment) -> None:
   """Leaves `evaluation/results.json`, `per_target.npz`, `guesses.npz`."""
   directory = experiment.workdir / "evaluation"
   attacks = {
-    path.stem: files.read_arrays(path)["x"]
+    path.stem: files.read_arrays(path)
     for path in sorted((experiment.workdir / "attacks").glob("*.npz"))
   }
   path = directory / "results.json"
@@ -41,44 +38,21 @@ def run(experiment: Experiment) -> None:
   ):
     return
   settings = experiment.config.evaluation
-  truth, held = experiment.records("targets").x, experiment.held()
-  with tqdm(total=5 + len(attacks), desc="evaluate", unit="step") as bar:
-
-    def done(what: str) -> None:
-      bar.set_postfix_str(what)
-      bar.update()
-
-    accuracy = _released_accuracy(experiment)
-    done("released models' accuracy")
-    judge = _judge(experiment)
-    done("judge")
-    oracle = baselines.nearest_neighbour_oracle(truth, held.x)
-    done("nearest-neighbour oracle")
-    ridge = baselines.ridge(
-      store.open_rows(experiment.workdir / "shadow"),
-      experiment.records("shadow").x,
-      shadows=settings.ridge_shadows,
-    )
-    released = store.open_rows(experiment.workdir / "released").all()
-    done("ridge")
-    guesses = dict(
-      nearest_neighbour_oracle=held.x[oracle.index],
-      mean_image=baselines.mean_image(held.x, len(truth)),
-      ridge=ridge(released, experiment.dataset.shape),
-    )
-    per_target, rows = {}, {}
-    for name, guess in (guesses | attacks).items():
-      errors = metrics.per_target(truth, guess, judge)
-      per_target |= {f"{name}/{k}": v for k, v in errors.items()}
-      row = summary(errors)
-      if name != "nearest_neighbour_oracle":
-        row |= _success(errors["mse"], oracle.mse, settings.eta)
-      if name == "ridge" or name in attacks:  # they depend on the weights
-        row |= _tpr(truth, guess, settings.fpr)
-      rows[name] = row
-      if name in attacks:
-        done(name)
-    done("baselines")
+  truth = experiment.records("targets").x
+  oracle, guesses = _baselines(experiment)
+  judge = _judge(experiment) if experiment.dataset.num_classes else None
+  guesses_of_all = guesses | {name: a["x"] for name, a in attacks.items()}
+  per_target, rows = {}, {}
+  for name, guess in tqdm(guesses_of_all.items(), desc="score"):
+    errors = metrics.per_target(truth, guess, judge)
+    per_target |= {f"{name}/{k}": v for k, v in errors.items()}
+    rows[name] = summary(errors)
+    if name != "nearest_neighbour_oracle":
+      rows[name] |= _success(errors["mse"], oracle.mse, settings.eta)
+    if name not in ("nearest_neighbour_oracle", "mean_image"):
+      rows[name] |= _tpr(truth, guess, settings.fpr)
+    if "identifiable" in attacks.get(name, {}):
+      rows[name] |= _flagged(attacks[name]["identifiable"])
   files.write_arrays(
     directory / "per_target.npz", oracle_index=oracle.index, **per_target
   )
@@ -88,10 +62,31 @@ def run(experiment: Experiment) -> None:
     dict(
       attacks={name: rows[name] for name in attacks},
       baselines={name: rows[name] for name in guesses},
-      released_model=accuracy,
+      released_model=files.read_json(
+        experiment.workdir / "released_model.json"
+      ),
       privacy=dict(mechanism="none", epsilon=None),
     ),
   )
+
+
+def _baselines(experiment: Experiment):
+  """The oracle and what each baseline answers for every target."""
+  truth, held = experiment.records("targets").x, experiment.held()
+  oracle = baselines.nearest_neighbour_oracle(truth, held.x)
+  guesses = dict(
+    nearest_neighbour_oracle=held.x[oracle.index],
+    mean_image=baselines.mean_image(held.x, len(truth)),
+  )
+  if (experiment.workdir / "shadow").exists():
+    ridge = baselines.ridge(
+      store.open_rows(experiment.workdir / "shadow"),
+      experiment.records("shadow").x,
+      shadows=experiment.config.evaluation.ridge_shadows,
+    )
+    released = store.open_rows(experiment.workdir / "released").all()
+    guesses["ridge"] = ridge(released, experiment.dataset.shape)
+  return oracle, guesses
 
 
 def summary(errors: Mapping[str, np.ndarray]) -> dict:
@@ -118,6 +113,12 @@ def _success(mse: np.ndarray, oracle: np.ndarray, eta: float) -> dict:
   )
 
 
+def _flagged(identifiable: np.ndarray) -> dict:
+  """Share of targets the attack itself declared out of its reach."""
+  rate, interval = metrics.mean_ci95(np.float64(~identifiable))
+  return dict(flagged_rate=rate, flagged_rate_ci95=list(interval))
+
+
 def _tpr(truth: np.ndarray, guess: np.ndarray, fprs: tuple[float, ...]) -> dict:
   own, null = roc.errors(truth, guess)
   return dict(
@@ -125,30 +126,6 @@ def _tpr(truth: np.ndarray, guess: np.ndarray, fprs: tuple[float, ...]) -> dict:
     tpr_at_fpr_ci95={
       f"{f:g}": list(roc.tpr_at_fpr_ci95(own, null, f)) for f in fprs
     },
-  )
-
-
-def _released_accuracy(experiment: Experiment) -> dict:
-  """Accuracy of the released models on records nobody trained on."""
-  x, y = map(jnp.asarray, experiment.records("accuracy"))
-  like = jax.eval_shape(experiment.model.init, experiment.key)
-
-  @jax.jit
-  def accuracy(rows):
-    def one(row):
-      logits = experiment.model.apply(tree.unflatten(row, like), x)
-      return jnp.mean(jnp.argmax(logits, 1) == y)
-
-    return jax.lax.map(one, rows, batch_size=32)
-
-  released = store.open_rows(experiment.workdir / "released").all()
-  mean, interval = metrics.mean_ci95(np.asarray(accuracy(released), float))
-  return dict(
-    test_accuracy_mean=mean,
-    test_accuracy_mean_ci95=list(interval),
-    parameters=experiment.model.num_params,
-    models=len(released),
-    records=math.prod(y.shape),
   )
 
 

@@ -25,11 +25,10 @@ def run(experiment: Experiment) -> None:
   mse = {name: per_target[f"{name}/mse"] for name in attacks | baselines}
   palette = figures.colours(list(attacks))
   with matplotlib.rc_context(figures.STYLE):
+    informed = {k: v for k, v in baselines.items() if k == "ridge"} | attacks
     drawn = {
       "errors": figures.errors(mse, palette),
-      "roc": figures.roc_curves(
-        truth, attacks | {"ridge": baselines["ridge"]}, palette
-      ),
+      "roc": figures.roc_curves(truth, informed, palette),
     }
     logs = _training_logs(experiment)
     if logs:

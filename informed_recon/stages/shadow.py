@@ -1,9 +1,11 @@
 """Trains the base model, the shadow models and the released models."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from informed_recon import files, stages, store
+from informed_recon import files, metrics, stages, store, tree
 from informed_recon.stages import Experiment
 from informed_recon.training import ensemble, recipe
 
@@ -20,7 +22,8 @@ def check(experiment: Experiment) -> None:
 
 
 def run(experiment: Experiment) -> None:
-  """Leaves `base.npz` and the complete stores `released/` and `shadow/`."""
+  """Leaves `base.npz`, the complete stores `released/` and `shadow/`, and the
+  released models' accuracy in `released_model.json`."""
   train = recipe.make_train(experiment.model, experiment.recipe)
   many = ensemble.make_ensemble(train, experiment.threat)
   fixed = experiment.records("fixed")
@@ -30,6 +33,9 @@ def run(experiment: Experiment) -> None:
     files.write_arrays(base_path, params=base)
   for part, name in STORES.items():
     _fill(experiment, many, part, name)
+  accuracy_path = experiment.workdir / "released_model.json"
+  if not accuracy_path.exists():
+    files.write_json(accuracy_path, _accuracy(experiment))
 
 
 def _fill(
@@ -88,3 +94,27 @@ def _block(experiment, many, directory, targets) -> int:
     )
     files.write_json(path, size)
   return min(files.read_json(path), experiment.config.perf.chunk_models)
+
+
+def _accuracy(experiment: Experiment) -> dict:
+  """Accuracy of the released models on records nobody trained on."""
+  x, y = map(jnp.asarray, experiment.records("accuracy"))
+  like = jax.eval_shape(experiment.model.init, experiment.key)
+
+  @jax.jit
+  def accuracy(rows):
+    def one(row):
+      logits = experiment.model.apply(tree.unflatten(row, like), x)
+      return jnp.mean(jnp.argmax(logits, 1) == y)
+
+    return jax.lax.map(one, rows, batch_size=32)
+
+  released = store.open_rows(experiment.workdir / "released").all()
+  mean, interval = metrics.mean_ci95(np.asarray(accuracy(released), float))
+  return dict(
+    test_accuracy_mean=mean,
+    test_accuracy_mean_ci95=list(interval),
+    parameters=experiment.model.num_params,
+    models=len(released),
+    records=len(y),
+  )
