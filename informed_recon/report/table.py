@@ -39,9 +39,9 @@ def text(results: Mapping) -> str:
   released = results["released_model"]
   lines.insert(1, "-" * (sum(widths) + 2 * (len(widths) - 1)))
   lines.append(
-    f"released models: test accuracy "
-    f"{_share(released['test_accuracy_mean'], None)} "
-    f"(mean of {released['models']}); means over targets with 95% intervals"
+    f"means over targets with 95% intervals; test accuracy of the released "
+    f"models {_share(released['test_accuracy_mean'], None)} "
+    f"(mean of {released['models']})"
   )
   return "\n".join(lines)
 
@@ -51,7 +51,14 @@ def _mean(row: Mapping, name: str, digits: int) -> str:
   if value is None:
     return "-"
   low, high = interval
+  if 0 < value < 10**-digits:  # near-exact reconstructions
+    return f"{value:.1e} [{low:.1e}, {high:.1e}]"
   return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def number(value: float) -> str:
+  """An error with digits that mean something."""
+  return f"{value:.4f}" if value >= 1e-3 or value == 0 else f"{value:.1e}"
 
 
 def _share(value: float | None, interval) -> str:

@@ -20,7 +20,6 @@ from ml_collections import ConfigDict
 
 import informed_recon
 from informed_recon import data, files, models, prng, registry, splits
-from informed_recon.training import ensemble, recipe
 from informed_recon.types import Records, UserError
 
 
@@ -32,10 +31,6 @@ class Experiment(NamedTuple):
   identity: Mapping[str, str]  # what every stored row belongs to
   dataset: data.Dataset
   split: splits.Split
-  model: models.Model
-  recipe: recipe.Recipe
-  hparams: recipe.HParams
-  threat: ensemble.Threat
   key: jax.Array  # root of all random streams
 
   def records(self, part: str) -> Records:
@@ -47,6 +42,16 @@ class Experiment(NamedTuple):
     """All records the adversary holds: fixed set, then shadow targets."""
     ids = np.concatenate([self.split.fixed, self.split.shadow])
     return Records(*(a[ids] for a in self.dataset.records))
+
+  def model(self) -> models.Model:
+    """The released model's architecture, for stages that train networks."""
+    spec = self.config.model
+    return models.build(
+      spec.name,
+      self.dataset.num_classes,
+      self.dataset.shape,
+      spec.options.to_dict(),
+    )
 
   def log(self, **row) -> None:
     """Appends one line to metrics.jsonl."""
@@ -64,24 +69,12 @@ def build(config: ConfigDict, workdir: str | os.PathLike) -> Experiment:
     data.DataSpec(**config.data, data_dir=config.perf.data_dir)
   )
   split = splits.split(len(dataset.records.y), **config.split)
-  model = models.build(
-    config.model.name,
-    dataset.num_classes,
-    dataset.shape,
-    config.model.options.to_dict(),
-  )
-  settings = config.training.to_dict()
-  hparams = recipe.HParams(settings.pop("learning_rate"), settings.pop("l2"))
   experiment = Experiment(
     config=config,
     workdir=pathlib.Path(workdir),
     identity=dict(config=config_hash(config), data=dataset.fingerprint()),
     dataset=dataset,
     split=split,
-    model=model,
-    recipe=recipe.Recipe(**settings),
-    hparams=hparams,
-    threat=ensemble.Threat(**config.threat),
     key=prng.root(config.seed),
   )
   for stage in config.stages:

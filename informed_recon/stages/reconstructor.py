@@ -51,7 +51,7 @@ def _network(experiment: Experiment, name: str):
   spec = experiment.config.reconstructors[name]
   return reconstructors.build(
     spec.network,
-    experiment.model.layout,
+    experiment.model().layout,
     experiment.dataset.shape,
     spec.options.to_dict(),
   )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import matplotlib
 
 from informed_recon import files, stages
-from informed_recon.report import figures, page
+from informed_recon.report import figures, page, table
 from informed_recon.stages import Experiment
 
 
@@ -78,21 +78,22 @@ CAPTIONS = {
 
 def _story(experiment: Experiment, results: Mapping, best: str) -> list[str]:
   split, row = experiment.split, results["attacks"][best]
-  init = "and" if experiment.threat.shared_init else "but not"
+  released = results["released_model"]
   oracle = results["baselines"]["nearest_neighbour_oracle"]
   verdict = "nearer" if row["mse_mean"] < oracle["mse_mean"] else "no nearer"
+  knew = "The adversary knew all of these records but one, "
+  knew += released["adversary_knows"]
+  if len(split.shadow):
+    knew += f"; it held {len(split.shadow):,} further records of the same kind"
   return [
-    f"We trained a model ({experiment.config.model.name}, "
-    f"{experiment.model.num_params:,} parameters) on {len(split.fixed) + 1:,} "
-    f"records of {experiment.dataset.name} and released its weights. The "
-    f"adversary knew all of these records but one, the training algorithm "
-    f"{init} the initial weights; it held {len(split.shadow):,} further "
-    "records of the same kind.",
+    f"We trained a model ({released['model']}, {released['parameters']:,} "
+    f"parameters) on {len(split.fixed) + 1:,} records of "
+    f"{experiment.dataset.name} and released its weights. {knew}.",
     f"From the weights alone it reconstructed the missing record, for "
     f"{len(split.targets):,} different missing records in turn. On average its "
     f"answer was {verdict} to the truth (mean squared error "
-    f"{row['mse_mean']:.4f}) than the closest record it held "
-    f"({oracle['mse_mean']:.4f}), and it was nearer for "
+    f"{table.number(row['mse_mean'])}) than the closest record it held "
+    f"({table.number(oracle['mse_mean'])}), and it was nearer for "
     f"{row['success_rate']:.0%} of the missing records.",
   ]
 
@@ -105,9 +106,9 @@ def _tiles(results: Mapping, best: str) -> list[tuple[str, str, str]]:
   released = results["released_model"]
   tiles = [
     (
-      f"{row['mse_mean']:.4f}",
+      table.number(row["mse_mean"]),
       "mean squared error",
-      f"{best}; nearest-neighbour oracle {oracle['mse_mean']:.4f}",
+      f"{best}; nearest-neighbour oracle {table.number(oracle['mse_mean'])}",
     ),
     (
       f"{row['success_rate']:.0%}",
@@ -117,13 +118,14 @@ def _tiles(results: Mapping, best: str) -> list[tuple[str, str, str]]:
   ]
   for fpr, tpr in row["tpr_at_fpr"].items():
     tiles.append((f"{tpr:.0%}", f"TPR at FPR {fpr}", "recognised as leaked"))
-  tiles.append(
-    (
-      f"{released['test_accuracy_mean']:.0%}",
-      "accuracy of the released model",
-      f"mean of {released['models']} models",
+  if released["test_accuracy_mean"] is not None:
+    tiles.append(
+      (
+        f"{released['test_accuracy_mean']:.0%}",
+        "accuracy of the released model",
+        f"mean of {released['models']} models",
+      )
     )
-  )
   return tiles
 
 

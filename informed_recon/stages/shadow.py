@@ -1,5 +1,8 @@
 """Trains the base model, the shadow models and the released models."""
 
+import pathlib
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +11,7 @@ from tqdm import tqdm
 from informed_recon import files, metrics, stages, store, tree
 from informed_recon.stages import Experiment
 from informed_recon.training import ensemble, recipe
+from informed_recon.types import Records
 
 # What decides the rows of a store, beside the data: a change elsewhere in the
 # config, such as in a reconstructor, leaves the shadow models usable.
@@ -17,29 +21,48 @@ DECISIVE = ("seed", "data", "split", "threat", "model", "training")
 STORES = {"targets": "released", "shadow": "shadow"}
 
 
+class Training(NamedTuple):
+  """What the config says about training released and shadow models."""
+
+  train: recipe.Train
+  ensemble: ensemble.Ensemble
+  hparams: recipe.HParams
+
+
 def check(experiment: Experiment) -> None:
-  recipe.make_train(experiment.model, experiment.recipe)
+  _training(experiment)
 
 
 def run(experiment: Experiment) -> None:
   """Leaves `base.npz`, the complete stores `released/` and `shadow/`, and the
   released models' accuracy in `released_model.json`."""
-  train = recipe.make_train(experiment.model, experiment.recipe)
-  many = ensemble.make_ensemble(train, experiment.threat)
-  fixed = experiment.records("fixed")
+  training = _training(experiment)
   base_path = experiment.workdir / "base.npz"
   if not base_path.exists():
-    base = ensemble.train_base(train, experiment.key, fixed, experiment.hparams)
+    base = ensemble.train_base(
+      training.train,
+      experiment.key,
+      experiment.records("fixed"),
+      training.hparams,
+    )
     files.write_arrays(base_path, params=base)
   for part, name in STORES.items():
-    _fill(experiment, many, part, name)
-  accuracy_path = experiment.workdir / "released_model.json"
-  if not accuracy_path.exists():
-    files.write_json(accuracy_path, _accuracy(experiment))
+    _fill(experiment, training, part, name)
+  about_path = experiment.workdir / "released_model.json"
+  if not about_path.exists():
+    files.write_json(about_path, _about(experiment))
+
+
+def _training(experiment: Experiment) -> Training:
+  settings = experiment.config.training.to_dict()
+  hparams = recipe.HParams(settings.pop("learning_rate"), settings.pop("l2"))
+  train = recipe.make_train(experiment.model(), recipe.Recipe(**settings))
+  threat = ensemble.Threat(**experiment.config.threat)
+  return Training(train, ensemble.make_ensemble(train, threat), hparams)
 
 
 def _fill(
-  experiment: Experiment, many: ensemble.Ensemble, part: str, name: str
+  experiment: Experiment, training: Training, part: str, name: str
 ) -> None:
   """Trains what is missing of one store."""
   config, directory = experiment.config, experiment.workdir / name
@@ -47,7 +70,7 @@ def _fill(
   store.create(
     directory,
     rows=len(ids),
-    params=experiment.model.num_params,
+    params=experiment.model().num_params,
     chunk_rows=config.perf.chunk_models,
     about=dict(
       models=name,
@@ -58,19 +81,19 @@ def _fill(
   missing = store.missing(directory)
   if not missing:
     return
-  block = _block(experiment, many, directory, targets)
+  block = _block(experiment, training, directory, targets)
   fixed, total = experiment.records("fixed"), len(ids)
   done = total - sum(end - start for _, start, end in missing)
   with tqdm(total=total, initial=done, desc=name, unit="model") as bar:
     for chunk, start, end in missing:
       parts = []
       for rows in ensemble.train_blocks(
-        many,
+        training.ensemble,
         experiment.key,
         fixed,
-        type(targets)(*(t[start:end] for t in targets)),
+        Records(*(t[start:end] for t in targets)),
         ids[start:end],
-        experiment.hparams,
+        training.hparams,
         block,
       ):
         parts.append(rows)
@@ -79,42 +102,51 @@ def _fill(
       experiment.log(stage="shadow", store=name, models=end, of=total)
 
 
-def _block(experiment, many, directory, targets) -> int:
+def _block(
+  experiment: Experiment,
+  training: Training,
+  directory: pathlib.Path,
+  targets: Records,
+) -> int:
   """Models trained at once, kept beside the store so that a resumed run has
   the same bits even if the memory budget was changed in between."""
   path = directory / "block.json"
   if not path.exists():
     size = ensemble.block_size(
-      many,
+      training.ensemble,
       experiment.key,
       experiment.records("fixed"),
       targets,
-      experiment.hparams,
+      training.hparams,
       experiment.config.perf.block_mib << 20,
     )
     files.write_json(path, size)
   return min(files.read_json(path), experiment.config.perf.chunk_models)
 
 
-def _accuracy(experiment: Experiment) -> dict:
-  """Accuracy of the released models on records nobody trained on."""
+def _about(experiment: Experiment) -> dict:
+  """Accuracy of the released models on records nobody trained on, and what
+  the report says of them."""
+  model, threat = experiment.model(), experiment.config.threat
   x, y = map(jnp.asarray, experiment.records("accuracy"))
-  like = jax.eval_shape(experiment.model.init, experiment.key)
+  like = jax.eval_shape(model.init, experiment.key)
 
   @jax.jit
   def accuracy(rows):
     def one(row):
-      logits = experiment.model.apply(tree.unflatten(row, like), x)
+      logits = model.apply(tree.unflatten(row, like), x)
       return jnp.mean(jnp.argmax(logits, 1) == y)
 
     return jax.lax.map(one, rows, batch_size=32)
 
   released = store.open_rows(experiment.workdir / "released").all()
   mean, interval = metrics.mean_ci95(np.asarray(accuracy(released), float))
+  init = "and" if threat.shared_init else "but not"
   return dict(
     test_accuracy_mean=mean,
     test_accuracy_mean_ci95=list(interval),
-    parameters=experiment.model.num_params,
+    model=experiment.config.model.name,
+    parameters=model.num_params,
     models=len(released),
-    records=len(y),
+    adversary_knows=f"the training algorithm {init} the initial weights",
   )
