@@ -9,14 +9,16 @@ import optax
 
 from informed_recon.types import UserError
 
+LINE_SEARCH = ("lbfgs",)  # its update asks for the loss as a function
 
 def names() -> list[str]:
-  """Optax's optimisers that take a learning rate."""
+  """Optax's optimisers that take a learning rate and need gradients alone."""
   return sorted(
     name
     for name, value in vars(optax).items()
     if inspect.isfunction(value)
-    and not name.startswith("_")
+    and not name.startswith(("_", "scale_by_"))  # parts of optimisers
+    and name not in LINE_SEARCH
     and next(iter(inspect.signature(value).parameters), "") == "learning_rate"
   )
 
@@ -56,11 +58,17 @@ def make(
 
 
 def _schedule(name: str, peak, steps: int) -> Callable | Any:
+  warmup = max(steps // 20, 1)
   schedules = {
     "constant": lambda: peak,
     "cosine": lambda: optax.cosine_decay_schedule(peak, max(steps, 1)),
-    "warmup_cosine": lambda: optax.warmup_cosine_decay_schedule(
-      0.0, peak, max(steps // 20, 1), max(steps, 2)
+    # optax.warmup_cosine_decay_schedule asks `peak == 0`: no traced peak.
+    "warmup_cosine": lambda: optax.join_schedules(
+      [
+        optax.linear_schedule(0.0, peak, warmup),
+        optax.cosine_decay_schedule(peak, max(steps, 2) - warmup),
+      ],
+      [warmup],
     ),
   }
   if name not in schedules:

@@ -97,6 +97,8 @@ def block_size(
   small, large = working_set(8), working_set(16)
   per_model = max((large - small) / 8, 1)
   fits = (budget - (small - 8 * per_model)) / per_model
+  if fits < 1 and not budget_bytes:
+    return 1  # the default is a guess at what runs fast, not a limit
   if fits < 1:
     raise UserError(
       f"one model's training needs {per_model / 2**20:.0f} MiB, the budget is "

@@ -86,8 +86,8 @@ def make_train(model: Model, recipe: Recipe) -> Train:
     return cross_entropy(logits, target.y[None])[0]
 
   def train(keys, fixed, target, hparams):
-    n = len(fixed.y)
-    seen = n + (target is not None)
+    fixed = Records(*map(jnp.asarray, fixed))  # NumPy takes no traced index
+    seen = len(fixed.y) + (target is not None)
     if recipe.batch_size > seen:
       raise UserError(
         f"training.batch_size {recipe.batch_size} exceeds the {seen} records"
