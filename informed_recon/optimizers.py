@@ -11,6 +11,7 @@ from informed_recon.types import UserError
 
 LINE_SEARCH = ("lbfgs",)  # its update asks for the loss as a function
 
+
 def names() -> list[str]:
   """Optax's optimisers that take a learning rate and need gradients alone."""
   return sorted(

@@ -27,12 +27,14 @@ def split(
   """Cuts n records into a `Split`.
 
   Raises:
-    UserError: a part is empty or the parts ask for more than n records.
+    UserError: no target, no fixed record, or the parts ask for more than n.
   """
   sizes = dict(accuracy=accuracy, targets=targets, fixed=fixed, shadow=shadow)
   for name, size in sizes.items():
-    if size < 1:
-      raise UserError(f"split.{name} must be at least 1, got {size}")
+    # Not every attack wants shadow targets, not every run an accuracy.
+    least = 1 if name in ("targets", "fixed") else 0
+    if size < least:
+      raise UserError(f"split.{name} must be at least {least}, got {size}")
   if sum(sizes.values()) > n:
     asked = " + ".join(f"{size} {name}" for name, size in sizes.items())
     raise UserError(

@@ -39,7 +39,7 @@ def create(
     directory: folder of the store.
     rows: N, number of models.
     params: P, number of parameters.
-    chunk_rows: models a chunk file.
+    chunk_rows: models a chunk file; a store that is there keeps its own.
     about: what identifies the rows (config hash, data fingerprint, role ...).
 
   Raises:
@@ -57,7 +57,8 @@ def create(
     files.write_json(path, manifest)
     return manifest
   found = files.read_json(path)
-  differs = [k for k in manifest if found.get(k) != manifest[k]]
+  identity = ("format", "rows", "params", "about")  # not how it is cut
+  differs = [k for k in identity if found.get(k) != manifest[k]]
   if differs:
     raise UserError(
       f"{directory} is a store of something else: its {differs[0]} is "

@@ -43,6 +43,10 @@ class Experiment(NamedTuple):
     ids = np.concatenate([self.split.fixed, self.split.shadow])
     return Records(*(a[ids] for a in self.dataset.records))
 
+  def store(self, name: str) -> pathlib.Path:
+    """Folder of a store of models: this run's, or one shared between runs."""
+    return pathlib.Path(self.config.perf.stores or self.workdir) / name
+
   def model(self) -> models.Model:
     """The released model's architecture, for stages that train networks."""
     spec = self.config.model

@@ -78,13 +78,13 @@ def _baselines(experiment: Experiment):
     nearest_neighbour_oracle=held.x[oracle.index],
     mean_image=baselines.mean_image(held.x, len(truth)),
   )
-  if (experiment.workdir / "shadow").exists():
+  if "shadow" in experiment.config.stages:
     ridge = baselines.ridge(
-      store.open_rows(experiment.workdir / "shadow"),
+      store.open_rows(experiment.store("shadow")),
       experiment.records("shadow").x,
       shadows=experiment.config.evaluation.ridge_shadows,
     )
-    released = store.open_rows(experiment.workdir / "released").all()
+    released = store.open_rows(experiment.store("released")).all()
     guesses["ridge"] = ridge(released, experiment.dataset.shape)
   return oracle, guesses
 

@@ -23,8 +23,8 @@ def run(experiment: Experiment) -> None:
 
 def _attack(experiment: Experiment, name: str):
   spec, workdir = _spec(experiment, name), experiment.workdir
-  shadow = store.open_rows(workdir / "shadow")
-  released = store.open_rows(workdir / "released")
+  shadow = store.open_rows(experiment.store("shadow"))
+  released = store.open_rows(experiment.store("released"))
   with tqdm(total=spec.epochs, desc=name, unit="epoch") as bar:
 
     def log(row: dict) -> None:

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from informed_recon import files, metrics, stages, store, tree
 from informed_recon.stages import Experiment
 from informed_recon.training import ensemble, recipe
-from informed_recon.types import Records
+from informed_recon.types import Records, UserError
 
 # What decides the rows of a store, beside the data: a change elsewhere in the
 # config, such as in a reconstructor, leaves the shadow models usable.
@@ -31,6 +31,9 @@ class Training(NamedTuple):
 
 def check(experiment: Experiment) -> None:
   _training(experiment)
+  for part in ("shadow", "accuracy"):
+    if not len(getattr(experiment.split, part)):
+      raise UserError(f"split.{part} must be at least 1 for this experiment")
 
 
 def run(experiment: Experiment) -> None:
@@ -65,7 +68,7 @@ def _fill(
   experiment: Experiment, training: Training, part: str, name: str
 ) -> None:
   """Trains what is missing of one store."""
-  config, directory = experiment.config, experiment.workdir / name
+  config, directory = experiment.config, experiment.store(name)
   ids, targets = getattr(experiment.split, part), experiment.records(part)
   store.create(
     directory,
@@ -120,8 +123,8 @@ def _block(
       training.hparams,
       experiment.config.perf.block_mib << 20,
     )
-    files.write_json(path, size)
-  return min(files.read_json(path), experiment.config.perf.chunk_models)
+    files.write_json(path, min(size, experiment.config.perf.chunk_models))
+  return files.read_json(path)
 
 
 def _about(experiment: Experiment) -> dict:
@@ -139,7 +142,7 @@ def _about(experiment: Experiment) -> dict:
 
     return jax.lax.map(one, rows, batch_size=32)
 
-  released = store.open_rows(experiment.workdir / "released").all()
+  released = store.open_rows(experiment.store("released")).all()
   mean, interval = metrics.mean_ci95(np.asarray(accuracy(released), float))
   init = "and" if threat.shared_init else "but not"
   return dict(
