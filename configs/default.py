@@ -18,8 +18,8 @@ NOTEBOOK_RECONSTRUCTOR = dict(
   batch_size=32,
   mae_weight=1.0,  # loss = mae_weight MAE + mse_weight MSE
   mse_weight=1.0,
-  holdout=0.05,  # share of the shadow models kept for early stopping
-  patience=20,  # epochs without a better held-out loss; 0: never stop early
+  holdout=0.0,  # share of the shadow models kept for early stopping; 0: none
+  patience=0,  # epochs without a better held-out loss; 0: never stop early
 )
 
 # The same kind of network, trained as one would today.
@@ -32,6 +32,8 @@ MLP_RECONSTRUCTOR = dict(
   schedule="warmup_cosine",
   epochs=60,
   batch_size=64,
+  holdout=0.05,
+  patience=20,
 )
 
 # Ours: the network of MLP_RECONSTRUCTOR, given the products it cannot form.

@@ -8,6 +8,7 @@ evaluation targets play no part here.
 
 import dataclasses
 import errno
+import math
 import os
 import pathlib
 import queue
@@ -41,7 +42,9 @@ class Fit:
   batch_size: int = 32
   mae_weight: float = 1.0
   mse_weight: float = 1.0
-  holdout: float = 0.05  # share of the shadow models kept for early stopping
+  # Share of the shadow models kept for early stopping; 0 trains on all of them
+  # for all epochs and takes the last network.
+  holdout: float = 0.05
   patience: int = 20  # epochs without a better held-out loss before the stop
 
 
@@ -51,7 +54,7 @@ class State(NamedTuple):
   params: Any
   opt_state: Any
   best: Any  # params at the best epoch so far
-  best_loss: jax.Array  # held-out loss of `best`
+  best_loss: jax.Array  # held-out loss of `best`; inf without a holdout
   since_best: jax.Array  # epochs
   epoch: jax.Array  # epochs done
 
@@ -60,7 +63,7 @@ def check(spec: Fit, shadows: int) -> None:
   """Refuses settings that cannot be trained on `shadows` shadow models."""
   _optimizer(spec, 1)
   held = _held(spec, shadows)
-  if not 0 < held < shadows or not 0 < spec.batch_size <= shadows - held:
+  if not 0 <= held < shadows or not 0 < spec.batch_size <= shadows - held:
     raise UserError(
       f"holdout {spec.holdout} and batch_size {spec.batch_size} leave nothing "
       f"to train on or to hold out of {shadows} shadow models"
@@ -154,6 +157,8 @@ def fit(
   held_records = records[held_ids]
 
   def evaluate(params) -> float:
+    if not held:
+      return math.inf
     total = 0.0
     for at in range(0, held, 500):
       batch = rows.gather(held_ids[at : at + 500])
@@ -180,12 +185,12 @@ def fit(
         values.append(value)
       train_loss = float(np.mean(jax.device_get(values)))
       loss = evaluate(carry[0])
-      if not np.isfinite([train_loss, loss]).all():
+      if not np.isfinite([train_loss, loss if held else 0.0]).all():
         raise UserError(
           f"the reconstructor's loss is not finite after epoch {epoch + 1}; "
           "lower its learning_rate"
         )
-      better = loss < float(state.best_loss)
+      better = not held or loss < float(state.best_loss)
       # A copy, for the next step takes over (donates) the buffers of carry.
       best = jax.tree.map(jnp.copy, carry[0]) if better else state.best
       state = State(
@@ -195,7 +200,8 @@ def fit(
         since_best=jnp.int32(0 if better else int(state.since_best) + 1),
         epoch=jnp.int32(epoch + 1),
       )
-      log(dict(epoch=epoch + 1, train_loss=train_loss, held_loss=loss))
+      held_loss = loss if held else None
+      log(dict(epoch=epoch + 1, train_loss=train_loss, held_loss=held_loss))
       if time.monotonic() - saved > checkpoint_seconds:
         _save(manager, state)
         saved = time.monotonic()

@@ -132,6 +132,8 @@ def training(
   for name, rows in logs.items():
     epochs = [row["epoch"] for row in rows]
     for key, style in (("train_loss", ":"), ("held_loss", "-")):
+      if rows[0][key] is None:
+        continue
       axis.plot(
         *(epochs, [row[key] for row in rows], style),
         color=palette[name],

@@ -73,19 +73,24 @@ def run(experiment: Experiment) -> None:
 def _baselines(experiment: Experiment):
   """The oracle and what each baseline answers for every target."""
   truth, held = experiment.records("targets").x, experiment.held()
-  oracle = baselines.nearest_neighbour_oracle(truth, held.x)
-  guesses = dict(
-    nearest_neighbour_oracle=held.x[oracle.index],
-    mean_image=baselines.mean_image(held.x, len(truth)),
-  )
-  if "shadow" in experiment.config.stages:
-    ridge = baselines.ridge(
-      store.open_rows(experiment.store("shadow")),
-      experiment.records("shadow").x,
-      shadows=experiment.config.evaluation.ridge_shadows,
+  with_ridge = "shadow" in experiment.config.stages
+  with tqdm(total=2 + with_ridge, desc="baselines") as bar:
+    oracle = baselines.nearest_neighbour_oracle(truth, held.x)
+    bar.update()
+    guesses = dict(
+      nearest_neighbour_oracle=held.x[oracle.index],
+      mean_image=baselines.mean_image(held.x, len(truth)),
     )
-    released = store.open_rows(experiment.store("released")).all()
-    guesses["ridge"] = ridge(released, experiment.dataset.shape)
+    bar.update()
+    if with_ridge:
+      ridge = baselines.ridge(
+        store.open_rows(experiment.store("shadow")),
+        experiment.records("shadow").x,
+        shadows=experiment.config.evaluation.ridge_shadows,
+      )
+      released = store.open_rows(experiment.store("released")).all()
+      guesses["ridge"] = ridge(released, experiment.dataset.shape)
+      bar.update()
   return oracle, guesses
 
 

@@ -29,9 +29,8 @@ def _attack(experiment: Experiment, name: str):
 
     def log(row: dict) -> None:
       bar.update(row["epoch"] - bar.n)
-      bar.set_postfix(
-        train=f"{row['train_loss']:.4f}", held_out=f"{row['held_loss']:.4f}"
-      )
+      losses = {k: v for k, v in row.items() if k.endswith("loss") and v}
+      bar.set_postfix({k: f"{v:.4f}" for k, v in losses.items()})
       experiment.log(stage="reconstructor", name=name, **row)
 
     attack = reconstructor.fit(
