@@ -149,7 +149,7 @@ def fit(
   )
 
   @jax.jit
-  def held_loss(params, standard, batch, truth):
+  def summed_loss(params, standard, batch, truth):
     prediction = network.apply(params, standard(batch), train=False)
     return jnp.sum(losses(prediction, truth))
 
@@ -163,7 +163,7 @@ def fit(
     for at in range(0, held, 500):
       batch = rows.gather(held_ids[at : at + 500])
       total += float(
-        held_loss(params, standard, batch, held_records[at : at + 500])
+        summed_loss(params, standard, batch, held_records[at : at + 500])
       )
     return total / held
 
