@@ -177,8 +177,6 @@ def gaussian_upper(kappa=None, mu=None, *, log_kappa=None):
   """
   log_k = checks.log_kappa_of(kappa, log_kappa)
   mu = checks.nonnegative("mu", mu)
-  if mu == math.inf:
-    return checks.probability(np.ones_like(log_k))
   return checks.probability(special.ndtr(special.ndtri_exp(log_k) + mu))
 
 
@@ -230,7 +228,8 @@ def dpsgd_upper(
   "pld": the least over eps (of either sign) of e^eps kappa + delta(eps), which
   for negative eps reads 1 - e^{-|eps|} (1 - kappa - delta'(|eps|)) with
   delta' of the other direction; for q = 1 exactly `gaussian_upper`. It rests
-  on deltas that floor near 1e-15, so it says little about smaller kappa.
+  on deltas that floor at 1e-15 and the round-off of T steps (about 1e-12 for
+  T = 1,000), so it says little about smaller kappa.
   "rdp": `rdp_upper` at a fixed set of orders; for q = 1 `zcdp_upper`, the best
   of all orders. "best": the smaller of the two.
 
