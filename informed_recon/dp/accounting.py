@@ -56,7 +56,8 @@ def dpsgd_epsilon(
     method: "pld" or "rdp".
 
   Returns:
-    Epsilon in nats; inf without noise, 0 where delta alone pays for it all.
+    Epsilon in nats; inf without noise, 0 where delta alone pays for it all
+    (even without noise, if the record is drawn with no more probability).
 
   Raises:
     ValueError: an argument is out of its range.
@@ -70,12 +71,12 @@ def dpsgd_epsilon(
     noise_multiplier, sampling_probability, steps
   )
   delta = _check_delta(delta, q, checks.method(method, METHODS))
+  # Where delta covers the total variation, nothing is left to pay, and the
+  # finer machinery would only meet its own round-off.
+  if _total_variation_upper(sigma, q, steps) <= delta:
+    return 0.0
   if sigma == 0:
     return math.inf
-  # Total variation adds up over steps: once its sum is below delta, nothing is
-  # left to pay, and the finer machinery would only meet its own round-off.
-  if steps * q * special.erf(1 / (math.sqrt(8) * sigma)) <= delta:
-    return 0.0
   if method == "rdp":
     return _rdp_epsilon(sigma, q, steps, delta)
   if q == 1:
@@ -106,6 +107,9 @@ def calibrate_noise_multiplier(
     steps: T, at least 1.
     method: "pld" or "rdp".
 
+  Returns:
+    A noise multiplier; 0 where delta alone pays for it all.
+
   Raises:
     ValueError: an argument is out of its range.
 
@@ -117,6 +121,8 @@ def calibrate_noise_multiplier(
   epsilon = checks.real(
     "epsilon", epsilon, "(0, inf)", lambda v: 0 < v < math.inf
   )
+  if _total_variation_upper(0.0, q, steps) <= delta:
+    return 0.0
   with np.errstate(divide="ignore"):
     one_shot = dp_accounting.get_sigma_gaussian(epsilon, delta)
   if q == 1 and method == "pld":
@@ -132,7 +138,7 @@ def calibrate_noise_multiplier(
       1e-4,
     )
   while dpsgd_epsilon(sigma, q, steps, delta, method) > epsilon:
-    sigma *= 1 + step_up
+    sigma, step_up = sigma * (1 + step_up), 2 * step_up
   return float(sigma)
 
 
@@ -183,6 +189,14 @@ def rdp_curve(
     right=np.inf,
   )
   return np.minimum(curve, moments / (orders - 1))
+
+
+def _total_variation_upper(sigma: float, q: float, steps: int) -> float:
+  """At most the sum over steps, and the chance that the record is drawn."""
+  drawn = 1.0 if q == 1 else -math.expm1(steps * math.log1p(-q))
+  if sigma == 0:
+    return drawn
+  return min(drawn, steps * q * special.erf(1 / (math.sqrt(8) * sigma)))
 
 
 @contextlib.contextmanager

@@ -134,11 +134,32 @@ def test_epsilon_falls_with_noise_and_grows_with_data_use(method):
 
 
 @pytest.mark.parametrize("method", ["pld", "rdp"])
-@pytest.mark.parametrize("q", [1e-9, 0.01, 1.0])
+@pytest.mark.parametrize("q", [1e-4, 0.01, 1.0])
 def test_limits_of_noise(q, method):
   assert accounting.dpsgd_epsilon(0.0, q, 10, DELTA, method) == math.inf
   for sigma in (1e12, 1e20, math.inf):
     assert accounting.dpsgd_epsilon(sigma, q, 10, DELTA, method) == 0.0
+
+
+@pytest.mark.parametrize("method", ["pld", "rdp"])
+def test_a_record_drawn_less_often_than_delta_needs_no_noise(method):
+  # Ten steps at q = 0.01 draw the record with probability 0.0956.
+  assert accounting.dpsgd_epsilon(0.0, 0.01, 10, 0.096, method) == 0.0
+  assert accounting.dpsgd_epsilon(0.0, 0.01, 10, 0.095, method) == math.inf
+  assert accounting.calibrate_noise_multiplier(0.1, 0.1, 0.01, 10, method) == 0
+  found = accounting.calibrate_noise_multiplier(0.1, 0.09, 0.01, 10, method)
+  assert found > 0
+
+
+@pytest.mark.parametrize("method", ["pld", "rdp"])
+def test_calibration_where_epsilon_drops_to_zero_at_once(method):
+  sigma = accounting.calibrate_noise_multiplier(1e-3, DELTA, 0.01, 10, method)
+  assert accounting.dpsgd_epsilon(sigma, 0.01, 10, DELTA, method) <= 1e-3
+
+
+def test_calibration_ends_where_the_exact_formula_runs_out_of_digits():
+  sigma = accounting.calibrate_noise_multiplier(1e-12, 1e-15, 1.0, 1)
+  assert accounting.dpsgd_epsilon(sigma, 1.0, 1, 1e-15) <= 1e-12
 
 
 @pytest.mark.parametrize("sigma", [1e-3, 1e-4, 1e-6])
@@ -176,6 +197,21 @@ def test_rdp_curve_is_exact_at_whole_orders_and_a_bound_between(q):
   # The divergence itself grows with the order, so the next one caps it.
   assert np.all(found[:3] <= found[3] * (1 + 1e-9))
   assert found[3] < found[4] < found[5]
+
+
+def test_rdp_curve_beyond_the_last_whole_order():
+  found = accounting.rdp_curve(1.0, 0.1, 1, [2.0, 2.5])
+  assert found[1] >= _renyi_divergence(2.5, 0.1, 1.0)
+  assert np.all(accounting.rdp_curve(1e9, 0.1, 100, [2.0, 3.0]) >= 0)
+
+
+@pytest.mark.filterwarnings("error")
+def test_many_faint_steps_are_not_mistaken_for_none():
+  # mu = 1 in a million steps, each far below delta by itself.
+  found = accounting.dpsgd_epsilon(1e3, 1.0, 10**6, 1e-3)
+  assert found == pytest.approx(accounting.dpsgd_epsilon(1, 1.0, 1, 1e-3))
+  assert found > 1
+  assert accounting.dpsgd_epsilon(1e20, 1.0, 1, 1e-300) >= 0
 
 
 def test_failing_series_leave_no_line_in_the_log(caplog, capfd):
