@@ -143,8 +143,10 @@ def empirical_kappa_upper(points, r, confidence: float | None = None):
        Binomial(n - 1, m_i); its Clopper-Pearson upper limit at b / n exceeds
        m_i with probability at least 1 - b / n. All n limits hold at once with
        probability at least 1 - b, and the limit grows with the count.
-    So kappa <= max(1 - b^{1/n}, CP-upper(largest count; n - 1, b / n)) with
-  probability at least 1 - beta, for each r by itself, not for all jointly.
+    The limit in 2 is above the one in 1 even for a count of 0, as
+  (b / n)^{1/(n - 1)} < b^{1/n}. So kappa is at most
+  CP-upper(largest count; n - 1, b / n) with probability at least 1 - beta, for
+  each r by itself, not for all jointly.
 
   Source: derived for this project (covering and union bound); Clopper and
   Pearson, 1934.
@@ -175,13 +177,8 @@ def empirical_kappa_upper(points, r, confidence: float | None = None):
     return _answer((counts + 1) / n)
   level = checks.real("confidence", confidence, "(0, 1)", lambda v: 0 < v < 1)
   half = (1 - level) / 2
-  missed = -math.expm1(math.log(half) / n)
   limits = [
-    max(
-      missed,
-      intervals.upper_limit(int(c), n - 1, half / n),
-    )
-    for c in counts.flat
+    intervals.upper_limit(int(count), n - 1, half / n) for count in counts.flat
   ]
   return _answer(np.reshape(limits, counts.shape))
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import special, stats
 
-from informed_recon.dp import priors
+from informed_recon.dp import intervals, priors
 
 
 def test_uniform_ball_is_a_ratio_of_volumes():
@@ -99,6 +99,13 @@ def test_duplicates_count_at_any_radius_and_offset(shift):
   assert priors.empirical_kappa_upper(points, 1e-9) == pytest.approx(1 / 3)
 
 
+def test_round_off_never_parts_twins():
+  # The expanded square leaves some of these zero distances at 1e-12.
+  for seed in range(30):
+    points = np.random.default_rng(seed).random((2, 784))[[0, 0, 1]] * 10
+    assert priors.empirical_kappa_upper(points, 1e-9) == pytest.approx(2 / 3)
+
+
 @pytest.mark.parametrize("n", [30, 400])
 @pytest.mark.parametrize("r", [0.02, 0.1, 0.4])
 def test_the_confident_bound_covers_the_population(n, r):
@@ -133,11 +140,16 @@ def test_the_confident_bound_covers_an_atom_the_sample_may_miss():
 def test_the_confident_bound_by_hand():
   # All points far apart: no neighbours, n = 5, beta / 2 = 0.05.
   points = np.arange(5.0)[:, None] * 100
-  missed = 1 - 0.05 ** (1 / 5)
   none_near = 1 - (0.05 / 5) ** (1 / 4)
   assert priors.empirical_kappa_upper(points, 1.0, 0.9) == pytest.approx(
-    max(missed, none_near)
+    none_near
   )
+
+
+@given(n=st.integers(2, 10**6), tail=st.floats(1e-12, 0.5))
+def test_a_ball_that_all_draws_missed_is_covered_by_the_count(n, tail):
+  missed = 1 - tail ** (1 / n)
+  assert intervals.upper_limit(0, n - 1, tail / n) >= missed
 
 
 def test_more_confidence_and_larger_radii_cost_more():
