@@ -1,0 +1,292 @@
+"""What differential privacy says about reconstruction, as numbers.
+
+A mechanism is (eta, gamma)-reconstruction robust for a prior pi if no attack
+comes within eta of Z ~ pi, given the model trained on the known records and
+Z, with probability above gamma. Every `*_upper` function returns such a gamma
+from kappa, the success of the best guess made without the model. With P the
+law of the model trained with the target and Q without it, all rest on
+    gamma <= sup {P(S) : Q(S) <= kappa} = 1 - f(kappa),
+f the trade-off function (Balle, Cherubin and Hayes, 2022; Hayes, Mahloujifar
+and Balle, 2023; Kaissis et al., 2023). Only that direction is needed: the
+target is added to the known records.
+
+Names tell what a number is worth: `*_upper` and `*_lower` are bounds,
+`*_estimate` is not. Image priors have kappa below the smallest float, so each
+function takes `log_kappa=` (natural logarithm) in place of kappa. Scalars give
+a float, arrays an array of the same shape.
+"""
+
+import math
+
+import numpy as np
+from scipy import special
+
+from informed_recon.dp import accounting, checks, loss_distribution
+
+METHODS = ("best", "pld", "rdp")
+# Where Renyi divergences are looked up; those close to 1 serve large epsilon,
+# the large ones small kappa.
+ORDERS = np.concatenate(
+  [
+    1 + np.geomspace(1e-3, 0.1, 9)[:-1],
+    np.arange(11, 110) / 10,
+    np.arange(11, 64),
+    np.geomspace(64, 1024, 9).round(),
+  ]
+)
+
+
+def pure_dp_upper(kappa=None, epsilon=None, *, log_kappa=None):
+  """Reconstruction success under pure differential privacy.
+
+  gamma = kappa e^epsilon, capped at 1.
+
+  Relation: any under which the released model is epsilon-DP when the target
+  is added to the known records.
+  Source: Balle, Cherubin and Hayes, 2022 (reconstruction from pure DP).
+
+  Args:
+    kappa: blind success, in (0, 1].
+    epsilon: in [0, inf], nats.
+    log_kappa: log of kappa, in place of it.
+
+  Raises:
+    ValueError: an argument is out of its range.
+
+  >>> round(pure_dp_upper(0.1, 1.0), 4)
+  0.2718
+  """
+  return approx_dp_upper(kappa, epsilon, 0.0, log_kappa=log_kappa)
+
+
+def approx_dp_upper(kappa=None, epsilon=None, delta=None, *, log_kappa=None):
+  """Reconstruction success under (epsilon, delta)-differential privacy.
+
+  gamma = kappa e^epsilon + delta, capped at 1.
+
+  Relation: any under which the released model is (epsilon, delta)-DP when the
+  target is added to the known records.
+  Source: Balle, Cherubin and Hayes, 2022; Hayes, Mahloujifar and Balle, 2023.
+
+  Args:
+    kappa: blind success, in (0, 1].
+    epsilon: in [0, inf], nats.
+    delta: in [0, 1].
+    log_kappa: log of kappa, in place of it.
+
+  Raises:
+    ValueError: an argument is out of its range.
+
+  >>> round(approx_dp_upper(0.1, 1.0, 0.01), 4)
+  0.2818
+  """
+  log_k = checks.log_kappa_of(kappa, log_kappa)
+  epsilon = checks.nonnegative("epsilon", epsilon)
+  delta = checks.real("delta", delta, "[0, 1]", lambda v: 0 <= v <= 1)
+  return checks.probability(_exp(log_k + epsilon) + delta)
+
+
+def rdp_upper(kappa=None, orders=None, epsilons=None, *, log_kappa=None):
+  """Reconstruction success under Renyi differential privacy.
+
+  gamma = min over alpha of (kappa e^{epsilon_alpha})^{(alpha - 1) / alpha},
+  capped at 1.
+
+  Relation: the divergence of order alpha of the model trained with the target
+  from the one without; a bound on both directions will do.
+  Source: Balle, Cherubin and Hayes, 2022 (reconstruction from Renyi DP).
+
+  Args:
+    kappa: blind success, in (0, 1].
+    orders: each above 1 and finite.
+    epsilons: the divergence at each order, in [0, inf], nats.
+    log_kappa: log of kappa, in place of it.
+
+  Raises:
+    ValueError: an argument is out of its range.
+
+  >>> round(rdp_upper(0.1, [2.0, 4.0], [1.0, 2.0]), 4)
+  0.5214
+  """
+  log_k = checks.log_kappa_of(kappa, log_kappa)
+  alpha = np.atleast_1d(np.asarray(orders, dtype=np.float64))
+  divergence = np.atleast_1d(np.asarray(epsilons, dtype=np.float64))
+  if (
+    alpha.ndim != 1
+    or not alpha.size
+    or not np.all((alpha > 1) & np.isfinite(alpha))
+  ):
+    raise ValueError(f"orders must lie in (1, inf), got {orders!r}")
+  if divergence.shape != alpha.shape or not np.all(divergence >= 0):
+    raise ValueError(
+      f"epsilons must lie in [0, inf], one for each of orders, got {epsilons!r}"
+    )
+  exponents = (1 - 1 / alpha) * (log_k[..., None] + divergence)
+  return checks.probability(_exp(exponents.min(axis=-1)))
+
+
+def zcdp_upper(kappa=None, rho=None, *, log_kappa=None):
+  """Reconstruction success under rho-zero-concentrated privacy.
+
+  gamma = exp(-(sqrt(log 1/kappa) - sqrt(rho))^2) while rho < log 1/kappa, else
+  1: the Renyi bound with epsilon_alpha = alpha rho at its best order
+  sqrt(log(1/kappa) / rho).
+
+  Relation: as for `rdp_upper`.
+  Source: derived from the Renyi bound of Balle, Cherubin and Hayes, 2022;
+  zCDP of Bun and Steinke, 2016, Definition 1.1.
+
+  Args:
+    kappa: blind success, in (0, 1].
+    rho: in [0, inf].
+    log_kappa: log of kappa, in place of it.
+
+  Raises:
+    ValueError: an argument is out of its range.
+
+  >>> round(zcdp_upper(0.1, 0.5), 6)
+  0.518602
+  """
+  log_k = checks.log_kappa_of(kappa, log_kappa)
+  rho = checks.nonnegative("rho", rho)
+  gap = np.maximum(np.sqrt(-log_k) - math.sqrt(rho), 0.0)
+  return checks.probability(_exp(-(gap**2)))
+
+
+def gaussian_upper(kappa=None, mu=None, *, log_kappa=None):
+  """Reconstruction success under mu-Gaussian differential privacy.
+
+  gamma = Phi(Phi^{-1}(kappa) + mu). T full-batch steps at noise multiplier
+  sigma have mu = sqrt(T) / sigma exactly; an attack may still attain less.
+
+  Relation: add or remove one record, where one record moves the released sum
+  by mu standard deviations of its noise.
+  Source: Dong, Roth and Su, 2022, Definition 2.6 (trade-off function); Hayes,
+  Mahloujifar and Balle, 2023 (as a reconstruction bound).
+
+  Args:
+    kappa: blind success, in (0, 1].
+    mu: in [0, inf].
+    log_kappa: log of kappa, in place of it.
+
+  Raises:
+    ValueError: an argument is out of its range.
+
+  >>> round(gaussian_upper(0.1, 1.0), 6)
+  0.389144
+  """
+  log_k = checks.log_kappa_of(kappa, log_kappa)
+  mu = checks.nonnegative("mu", mu)
+  return checks.probability(special.ndtr(special.ndtri_exp(log_k) + mu))
+
+
+def laplace_upper(kappa=None, epsilon=None, *, log_kappa=None):
+  """Reconstruction success under the one-dimensional Laplace mechanism.
+
+  kappa e^eps          while kappa < e^{-eps} / 2,
+  1 - e^{-eps} / (4 kappa)    up to kappa = 1/2,
+  1 - (1 - kappa) e^{-eps}    above.
+  Exact for the trade-off function; never above `pure_dp_upper`.
+
+  Relation: add or remove one record, which moves a single released number by
+  at most epsilon times the noise scale.
+  Source: Dong, Roth and Su, 2022, Section 2 (trade-off function of Laplace
+  noise); Kaissis et al., 2023 (as a reconstruction bound).
+
+  Args:
+    kappa: blind success, in (0, 1].
+    epsilon: sensitivity over noise scale, in [0, inf], nats.
+    log_kappa: log of kappa, in place of it.
+
+  Raises:
+    ValueError: an argument is out of its range.
+
+  >>> round(laplace_upper(0.3, 1.0), 4)
+  0.6934
+  """
+  log_k = checks.log_kappa_of(kappa, log_kappa)
+  epsilon = checks.nonnegative("epsilon", epsilon)
+  shifted = log_k + epsilon
+  low = _exp(shifted)
+  middle = 1 - np.exp(-np.maximum(shifted, -math.log(2))) / 4
+  high = 1 + np.expm1(log_k) * math.exp(-epsilon)
+  below_half = np.where(shifted < -math.log(2), low, middle)
+  return checks.probability(np.where(log_k <= -math.log(2), below_half, high))
+
+
+def dpsgd_upper(
+  kappa=None,
+  noise_multiplier=None,
+  sampling_probability=None,
+  steps=None,
+  method: str = "best",
+  *,
+  log_kappa=None,
+):
+  """Reconstruction success under DP-SGD with Poisson sampling.
+
+  "pld": the least over eps (of either sign) of e^eps kappa + delta(eps), which
+  for negative eps reads 1 - e^{-|eps|} (1 - kappa - delta'(|eps|)) with
+  delta' of the other direction; for q = 1 exactly `gaussian_upper`. It rests
+  on deltas that floor at 1e-15 and the round-off of T steps (about 1e-12 for
+  T = 1,000), so it says little about smaller kappa.
+  "rdp": `rdp_upper` at a fixed set of orders; for q = 1 `zcdp_upper`, the best
+  of all orders. "best": the smaller of the two.
+
+  Relation: add one record, the target, to those known.
+  Source: Hayes, Mahloujifar and Balle, 2023 (blow-up function of DP-SGD); Zhu,
+  Dong and Wang, 2022 (dominating pair); Balle, Cherubin and Hayes, 2022 (RDP).
+
+  Args:
+    kappa: blind success, in (0, 1].
+    noise_multiplier: noise over clipping norm, in [0, inf].
+    sampling_probability: q in (0, 1].
+    steps: T, at least 1.
+    method: "best", "pld" or "rdp".
+    log_kappa: log of kappa, in place of it.
+
+  Raises:
+    ValueError: an argument is out of its range.
+
+  >>> round(dpsgd_upper(0.1, 1.0, 0.01, 1000), 3)
+  0.194
+  """
+  log_k = checks.log_kappa_of(kappa, log_kappa)
+  sigma, q, steps = checks.dpsgd_arguments(
+    noise_multiplier, sampling_probability, steps
+  )
+  checks.method(method, METHODS)
+  if sigma == 0 or math.isinf(sigma):
+    return checks.probability(np.exp(log_k) if sigma else np.ones_like(log_k))
+  candidates = []
+  if method != "rdp":
+    candidates.append(_dpsgd_pld(log_k, sigma, q, steps))
+  if method != "pld":
+    candidates.append(_dpsgd_rdp(log_k, sigma, q, steps))
+  # No bound lies below kappa; where one comes out so, it is by round-off.
+  least = np.minimum.reduce(candidates)
+  return checks.probability(np.maximum(least, np.exp(log_k)))
+
+
+def _dpsgd_pld(
+  log_k: np.ndarray, sigma: float, q: float, steps: int
+) -> np.ndarray:
+  if q == 1:
+    return gaussian_upper(mu=math.sqrt(steps) / sigma, log_kappa=log_k)
+  epsilons, deltas = loss_distribution.delta_curve(sigma, q, steps)
+  least = [np.min(_exp(epsilons + one) + deltas) for one in log_k.flat]
+  return np.reshape(least, log_k.shape)
+
+
+def _dpsgd_rdp(
+  log_k: np.ndarray, sigma: float, q: float, steps: int
+) -> np.ndarray:
+  if q == 1:
+    return zcdp_upper(rho=0.5 * steps / sigma**2, log_kappa=log_k)
+  curve = accounting.rdp_curve(sigma, q, steps, ORDERS)
+  return rdp_upper(orders=ORDERS, epsilons=curve, log_kappa=log_k)
+
+
+def _exp(exponent: np.ndarray) -> np.ndarray:
+  """e to the exponent, which no probability needs above 0."""
+  return np.exp(np.minimum(exponent, 0.0))

@@ -1,0 +1,92 @@
+"""What reconstruction says about privacy, and privacy about squared error."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from informed_recon.dp import checks, intervals
+
+
+def epsilon_lower(
+  successes: int,
+  trials: int,
+  kappa: float,
+  delta: float = 0.0,
+  confidence: float = 0.95,
+) -> float:
+  """Lower confidence limit on epsilon from measured reconstructions.
+
+  If gamma >= p, then epsilon >= log((p - delta) / kappa) and, by the other
+  direction, epsilon >= log((1 - kappa - delta) / (1 - p)), whichever is more;
+  p is the Clopper-Pearson lower limit. Holds with the stated confidence over
+  repetitions of independent trials.
+
+  Relation: add or remove one record; the mechanism is (epsilon', delta)-DP for
+  no epsilon' below the answer.
+  Source: converse of the bounds of Balle, Cherubin and Hayes, 2022; interval
+  of Clopper and Pearson, 1934.
+
+  Args:
+    successes: trials in which the reconstruction came within eta.
+    trials: independent trials, each with its own target and training.
+    kappa: blind success at the same eta, in (0, 1]; too large a value errs on
+      the safe side, too small a value does not.
+    delta: in [0, 1].
+    confidence: in (0, 1).
+
+  Returns:
+    Nats, in [0, inf); 0 where the measurement says nothing.
+
+  Raises:
+    ValueError: an argument is out of its range.
+
+  >>> round(epsilon_lower(60, 100, 0.01), 3)
+  3.938
+  """
+  kappa = checks.real("kappa", kappa, "(0, 1]", lambda v: 0 < v <= 1)
+  delta = checks.real("delta", delta, "[0, 1]", lambda v: 0 <= v <= 1)
+  success = intervals.clopper_pearson_lower(successes, trials, confidence)
+  ratios = [1.0]
+  if success > delta:
+    ratios.append((success - delta) / kappa)
+  if success < 1:
+    ratios.append((1 - kappa - delta) / (1 - success))
+  return math.log(max(ratios))
+
+
+def mse_lower(radii: Sequence[float], gammas: Sequence[float]) -> float:
+  """Lower bound on the expected squared error of any reconstruction.
+
+  E |z - z_hat|^2 = integral of 2 r P[error > r] dr, and P[error > r] is at
+  least 1 - gamma(kappa(r)). As that falls with r, its value at the right end
+  of each interval gives a sum below the integral, for any set of radii:
+  sum_i (r_i^2 - r_{i-1}^2) (1 - gamma_i), r_0 = 0.
+
+  Relation: that of the gammas.
+  Source: the tail formula for expectations, applied to the bounds above.
+
+  Args:
+    radii: increasing, in (0, inf), in the norm's own units (for a per-pixel
+      MSE of eta in d dimensions, r = sqrt(d eta)).
+    gammas: an upper bound on success within each radius, in [0, 1].
+
+  Returns:
+    The bound in squared units of the radii, summed over features; divide by d
+    for a mean over them.
+
+  Raises:
+    ValueError: an argument is out of its range.
+
+  >>> mse_lower([1.0, 2.0], [0.5, 1.0])
+  0.5
+  """
+  r = np.asarray(radii, dtype=np.float64)
+  gamma = np.asarray(gammas, dtype=np.float64)
+  if r.ndim != 1 or not np.all(np.diff(r, prepend=0.0) > 0):
+    raise ValueError(f"radii must lie in (0, inf) and increase, got {radii!r}")
+  if gamma.shape != r.shape or not np.all((gamma >= 0) & (gamma <= 1)):
+    raise ValueError(
+      f"gammas must lie in [0, 1], one for each of radii, got {gammas!r}"
+    )
+  return float(np.sum(np.diff(r**2, prepend=0.0) * (1 - gamma)))
