@@ -37,7 +37,9 @@ MLP_RECONSTRUCTOR = dict(
 )
 
 # Ours: the network of MLP_RECONSTRUCTOR, given the products it cannot form.
-BILINEAR_RECONSTRUCTOR = dict(MLP_RECONSTRUCTOR, network="bilinear")
+# 30 epochs instead of 60 by the held-out loss (0.0269 against 0.0277 in the
+# setting of mnist_notebook).
+BILINEAR_RECONSTRUCTOR = dict(MLP_RECONSTRUCTOR, network="bilinear", epochs=30)
 
 
 def get_config(arg: str = "") -> ConfigDict:
