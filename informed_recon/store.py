@@ -12,7 +12,6 @@ again.
 import dataclasses
 import hashlib
 import io
-import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -39,7 +38,7 @@ def create(
     directory: folder of the store.
     rows: N, number of models.
     params: P, number of parameters.
-    chunk_rows: models a chunk file.
+    chunk_rows: models a chunk file; a store that is there keeps its own.
     about: what identifies the rows (config hash, data fingerprint, role ...).
 
   Raises:
@@ -57,7 +56,9 @@ def create(
     files.write_json(path, manifest)
     return manifest
   found = files.read_json(path)
-  differs = [k for k in manifest if found.get(k) != manifest[k]]
+  differs = [
+    k for k in manifest if k != "chunk_rows" and found.get(k) != manifest[k]
+  ]
   if differs:
     raise UserError(
       f"{directory} is a store of something else: its {differs[0]} is "
@@ -129,7 +130,11 @@ def open_rows(directory: pathlib.Path) -> Rows:
   manifest = files.read_json(directory / MANIFEST)
   count = -(-manifest["rows"] // manifest["chunk_rows"])
   paths = [_chunk(directory, i) for i in range(count)]
-  absent = [p.name for p in paths if not p.exists()]
+  absent = [
+    path.name
+    for i, path in enumerate(paths)
+    if not (path.exists() and _digest(directory, i).exists())
+  ]
   if absent:
     raise UserError(
       f"{directory} lacks {len(absent)} of {count} chunks "
@@ -152,6 +157,5 @@ def _complete(directory: pathlib.Path, i: int) -> bool:
   if not (chunk.exists() and digest.exists()):
     return False
   with open(chunk, "rb") as file:
-    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
     actual = hashlib.file_digest(file, "sha256").hexdigest()
-  return actual == digest.read_text().strip()
+  return actual.encode() == digest.read_bytes().strip()

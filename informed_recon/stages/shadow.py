@@ -6,6 +6,7 @@ from tqdm import tqdm
 from informed_recon import files, stages, store
 from informed_recon.stages import Experiment
 from informed_recon.training import ensemble, recipe
+from informed_recon.types import UserError
 
 # What decides the rows of a store, beside the data: a change elsewhere in the
 # config, such as in a reconstructor, leaves the shadow models usable.
@@ -17,6 +18,16 @@ STORES = {"targets": "released", "shadow": "shadow"}
 
 def check(experiment: Experiment) -> None:
   recipe.make_train(experiment.model, experiment.recipe)
+  size, known = experiment.recipe.batch_size, len(experiment.split.fixed)
+  if size > known:  # the base model is trained on the fixed set alone
+    raise UserError(
+      f"training.batch_size {size} exceeds the {known} records of split.fixed"
+    )
+  if experiment.config.perf.chunk_models < 1:
+    raise UserError(
+      "perf.chunk_models must be at least 1, "
+      f"got {experiment.config.perf.chunk_models}"
+    )
 
 
 def run(experiment: Experiment) -> None:
@@ -38,7 +49,7 @@ def _fill(
   """Trains what is missing of one store."""
   config, directory = experiment.config, experiment.workdir / name
   ids, targets = getattr(experiment.split, part), experiment.records(part)
-  store.create(
+  manifest = store.create(
     directory,
     rows=len(ids),
     params=experiment.model.num_params,
@@ -52,7 +63,9 @@ def _fill(
   missing = store.missing(directory)
   if not missing:
     return
-  block = _block(experiment, many, directory, targets)
+  block = min(
+    _block(experiment, many, directory, targets), manifest["chunk_rows"]
+  )
   fixed, total = experiment.records("fixed"), len(ids)
   done = total - sum(end - start for _, start, end in missing)
   with tqdm(total=total, initial=done, desc=name, unit="model") as bar:
@@ -69,7 +82,14 @@ def _fill(
       ):
         parts.append(rows)
         bar.update(len(rows))
-      store.write_chunk(directory, chunk, np.concatenate(parts))
+      rows = np.concatenate(parts)
+      diverged = int((~np.isfinite(rows)).any(1).sum())
+      if diverged:
+        raise UserError(
+          f"{diverged} of {len(rows)} {name} models diverged (parameters that "
+          "are not finite); lower training.learning_rate"
+        )
+      store.write_chunk(directory, chunk, rows)
       experiment.log(stage="shadow", store=name, models=end, of=total)
 
 
@@ -87,4 +107,4 @@ def _block(experiment, many, directory, targets) -> int:
       experiment.config.perf.block_mib << 20,
     )
     files.write_json(path, size)
-  return min(files.read_json(path), experiment.config.perf.chunk_models)
+  return files.read_json(path)
