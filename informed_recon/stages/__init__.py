@@ -176,12 +176,11 @@ def _claim(experiment: Experiment) -> None:
         "give another --workdir"
       )
     files.write_json(path, mine)
+  found = files.read_json(path)
+  if found["identity"] == mine["identity"]:
     files.write_arrays(
       experiment.workdir / "split.npz", **experiment.split._asdict()
     )
-    return
-  found = files.read_json(path)
-  if found["identity"] == mine["identity"]:
     return
   old, new = _flat(ConfigDict(found["config"])), _flat(experiment.config)
   differs = [

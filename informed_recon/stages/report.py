@@ -132,7 +132,10 @@ def _training_logs(experiment: Experiment) -> dict[str, list[dict]]:
   """Epoch rows of each reconstructor; a resumed run may have logged twice."""
   logs: dict[str, dict[int, dict]] = {}
   for line in (experiment.workdir / "metrics.jsonl").read_text().splitlines():
-    row = json.loads(line)
+    try:
+      row = json.loads(line)
+    except json.JSONDecodeError:
+      continue  # torn when the disk was full
     if row["stage"] == "reconstructor":
       logs.setdefault(row["name"], {})[row["epoch"]] = row
   return {
