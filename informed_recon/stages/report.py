@@ -34,7 +34,7 @@ def run(experiment: Experiment) -> None:
     logs = _training_logs(experiment)
     if logs:
       drawn["training"] = figures.training(logs, palette)
-    if truth.ndim == 4:
+    if truth.ndim == 4 and truth.shape[-1] in (1, 3):  # grey or RGB
       nearest = baselines["nearest_neighbour_oracle"]
       rows = {"target": truth, **attacks, "nearest known": nearest}
       drawn = {"grid": figures.grid(rows, mse[best].argsort())} | drawn
