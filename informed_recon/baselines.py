@@ -70,6 +70,7 @@ def ridge(
   y = records[:count].reshape(count, -1).astype(np.float32)
   cut = count - max(1, int(holdout * count))
   unit = float(np.einsum("ij,ij->", x, x, dtype=np.float64)) / min(x.shape)
+  unit = unit or 1.0  # all models equal: any penalty gives the mean record
 
   solve, penalties = _solver(x[:cut], y[:cut]), [unit * g for g in RIDGE_GRID]
   losses = []

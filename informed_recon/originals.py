@@ -9,6 +9,7 @@ import gzip
 import io
 import pathlib
 import tarfile
+import zlib
 from collections.abc import Iterator
 
 import numpy as np
@@ -59,12 +60,29 @@ def prepare(name: str, originals: str, data_dir: str) -> pathlib.Path:
   folder = pathlib.Path(originals)
   read = _read_cifar if name == "cifar10" else _read_idx
   splits = {split: read(folder, split) for split in ("train", "test")}
+  for images, labels in splits.values():
+    _check(name, folder, images, labels)
   with tfds.core.registered.skip_registration():
     builder = _builder(name, splits)(
       data_dir=data_dir, file_format="array_record"
     )
   builder.download_and_prepare()
   return pathlib.Path(builder.data_dir)
+
+
+def _check(name: str, folder, images: np.ndarray, labels: np.ndarray) -> None:
+  """Refuses what TFDS would write unread, or fail on half-way."""
+  _, shape, classes = SETS[name]
+  if not len(images):
+    raise UserError(f"{folder}: the files hold no records")
+  if images.shape[1:] != shape:
+    raise UserError(
+      f"{folder}: images of {images.shape[1:]}, {name} has {shape}"
+    )
+  if labels.max() >= len(classes):
+    raise UserError(
+      f"{folder}: labels must lie in [0, {len(classes)}), found {labels.max()}"
+    )
 
 
 def _builder(name: str, splits: dict) -> type:
@@ -74,6 +92,9 @@ def _builder(name: str, splits: dict) -> type:
 
   class Builder(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version(version)
+    # There is no checksum file beside this code; TFDS would look for one with
+    # importlib_resources, which it needs but does not install.
+    code_path = None
 
     def _info(self):
       features = {
@@ -131,7 +152,7 @@ def _idx(folder: pathlib.Path, stem: str, magic: int, dims: int) -> np.ndarray:
     values = np.frombuffer(raw, np.uint8, offset=header.nbytes)
     if header[0] != magic or values.size != np.prod(header[1:]):
       raise ValueError("header and size disagree")
-  except (ValueError, OSError, EOFError) as error:
+  except (ValueError, OSError, EOFError, zlib.error) as error:
     raise UserError(f"{path} is not the original IDX file: {error}") from None
   return values.reshape(header[1:].astype(int))
 
@@ -156,5 +177,8 @@ def _cifar_bytes(folder: pathlib.Path, name: str) -> bytes:
   archive = folder / CIFAR_ARCHIVE
   if not archive.is_file():
     raise UserError(f"neither {name} nor {CIFAR_ARCHIVE} in {folder}")
-  with tarfile.open(archive) as tar:
-    return tar.extractfile(f"cifar-10-batches-bin/{name}").read()
+  try:
+    with tarfile.open(archive) as tar:
+      return tar.extractfile(f"cifar-10-batches-bin/{name}").read()
+  except (tarfile.TarError, KeyError, EOFError, zlib.error) as error:
+    raise UserError(f"{archive} holds no whole {name}: {error}") from None

@@ -36,6 +36,8 @@ def errors(
 def tpr_at_fpr(own: np.ndarray, null: np.ndarray, fpr: float) -> float:
   """Largest TPR(τ) over thresholds with FPR(τ) ≤ fpr."""
   allowed = int(np.floor(fpr * null.size))
+  if allowed >= null.size:
+    return 1.0
   # One null more would be accepted at this value: stay strictly below it.
   limit = np.partition(null.ravel(), allowed)[allowed]
   return float(np.mean(own < limit))

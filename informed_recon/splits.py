@@ -27,7 +27,8 @@ def split(
   """Cuts n records into a `Split`.
 
   Raises:
-    UserError: no target, no fixed record, or the parts ask for more than n.
+    UserError: no target or no fixed record, the parts ask for more than n
+      records, or the seed is negative.
   """
   sizes = dict(accuracy=accuracy, targets=targets, fixed=fixed, shadow=shadow)
   for name, size in sizes.items():
@@ -41,6 +42,8 @@ def split(
       f"split asks for {asked} = {sum(sizes.values())} records, "
       f"the data set has {n}; make a part smaller"
     )
+  if seed < 0:
+    raise UserError(f"split.seed must be at least 0, got {seed}")
   order = np.random.default_rng(seed).permutation(n)
   edges = np.cumsum([0, *sizes.values()])
   return Split(*(order[a:b] for a, b in zip(edges[:-1], edges[1:])))

@@ -12,7 +12,6 @@ again.
 import dataclasses
 import hashlib
 import io
-import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -130,7 +129,11 @@ def open_rows(directory: pathlib.Path) -> Rows:
   manifest = files.read_json(directory / MANIFEST)
   count = -(-manifest["rows"] // manifest["chunk_rows"])
   paths = [_chunk(directory, i) for i in range(count)]
-  absent = [p.name for p in paths if not p.exists()]
+  absent = [
+    path.name
+    for i, path in enumerate(paths)
+    if not (path.exists() and _digest(directory, i).exists())
+  ]
   if absent:
     raise UserError(
       f"{directory} lacks {len(absent)} of {count} chunks "
@@ -153,6 +156,5 @@ def _complete(directory: pathlib.Path, i: int) -> bool:
   if not (chunk.exists() and digest.exists()):
     return False
   with open(chunk, "rb") as file:
-    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
     actual = hashlib.file_digest(file, "sha256").hexdigest()
-  return actual == digest.read_text().strip()
+  return actual.encode() == digest.read_bytes().strip()

@@ -70,6 +70,10 @@ def check(spec: Fit, shadows: int) -> None:
     )
   if spec.epochs < 1:
     raise UserError(f"epochs must be at least 1, got {spec.epochs}")
+  if spec.patience < 0:
+    raise UserError(
+      f"patience must be 0 (never stop early) or more, got {spec.patience}"
+    )
 
 
 def fit(

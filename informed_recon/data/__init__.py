@@ -54,7 +54,7 @@ def load(spec: DataSpec) -> Dataset:
   dataset = registry.find("data", spec.source).load(spec)
   x, y = dataset.records
   where = f"data set {dataset.name!r}"
-  if x.ndim < 2 or len(x) != len(y) or y.ndim != 1:
+  if x.ndim < 2 or y.ndim != 1 or len(x) != len(y):
     raise UserError(
       f"{where}: need x (n, ...) and y (n,) of one length, "
       f"got {x.shape} and {y.shape}"
@@ -64,6 +64,8 @@ def load(spec: DataSpec) -> Dataset:
     raise UserError(f"{where}: responses must be finite; remove NaN and inf")
   if not regression and not np.issubdtype(y.dtype, np.integer):
     raise UserError(f"{where}: labels must be integers, got {y.dtype}")
+  if not x.size:
+    raise UserError(f"{where}: x holds no features, its shape is {x.shape}")
   if not np.isfinite(x).all():
     bad = int((~np.isfinite(x)).reshape(len(x), -1).any(1).sum())
     raise UserError(f"{where}: {bad} records hold NaN or inf; remove them")

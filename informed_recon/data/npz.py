@@ -6,11 +6,14 @@ file holds it, else the largest label plus one.
 
 import pathlib
 import zipfile
+import zlib
 
 import numpy as np
 
 from informed_recon import data
 from informed_recon.types import Records, UserError
+
+DAMAGED = (zipfile.BadZipFile, zlib.error)
 
 
 def load(spec: data.DataSpec) -> data.Dataset:
@@ -20,9 +23,12 @@ def load(spec: data.DataSpec) -> data.Dataset:
       f"no data file {spec.path!r}; give one with --config.data.path=FILE.npz"
     )
   try:
-    with np.load(path, allow_pickle=False) as file:
+    file = np.load(path, allow_pickle=False)
+    if isinstance(file, np.ndarray):
+      raise ValueError("it holds one array without a name")
+    with file:
       arrays = dict(file)
-  except (ValueError, zipfile.BadZipFile, OSError) as error:
+  except (ValueError, EOFError, OSError, *DAMAGED) as error:
     raise UserError(
       f"{path} is not a plain .npz of arrays ({error}); "
       "write it with numpy.savez(path, x=x, y=y)"
@@ -36,7 +42,13 @@ def load(spec: data.DataSpec) -> data.Dataset:
     x = data.images(x)
   elif x.ndim == 3:
     x = x[..., None]
-  if not (np.issubdtype(x.dtype, np.floating) and len(y)):
+  if not (np.issubdtype(x.dtype, np.floating) and y.size):
     raise UserError(f"{path}: x must be uint8 or float and not empty")
-  classes = int(arrays.get("num_classes", y.max() + 1))
-  return data.Dataset(path.stem, Records(x, y), classes)
+  # Labels that are no integers are refused by name in `data.load`.
+  integers = np.issubdtype(y.dtype, np.integer)
+  classes = arrays.get("num_classes", y.max() + 1 if integers else 0)
+  if np.shape(classes) or not np.issubdtype(
+    np.result_type(classes), np.integer
+  ):
+    raise UserError(f"{path}: num_classes must be one integer")
+  return data.Dataset(path.stem, Records(x, y), int(classes))

@@ -81,6 +81,11 @@ def build(config: ConfigDict, workdir: str | os.PathLike) -> Experiment:
     split=split,
     key=prng.root(config.seed),
   )
+  if "evaluate" not in config.stages:
+    raise UserError(
+      f"stages must include 'evaluate', which makes the results, got "
+      f"{', '.join(config.stages)}"
+    )
   for stage in config.stages:
     check = getattr(registry.find("stages", stage), "check", None)
     if check is not None:
@@ -165,21 +170,24 @@ def _claim(experiment: Experiment) -> None:
     identity=dict(experiment.identity),
     config=json.loads(json.dumps(experiment.config.to_dict())),
   )
+  try:
+    experiment.workdir.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise UserError(
+      f"cannot make the folder {experiment.workdir}: {error.strerror}"
+    ) from None
   if not path.exists():
-    if experiment.workdir.exists() and any(
-      not p.name.startswith(".") for p in experiment.workdir.iterdir()
-    ):
+    if any(not p.name.startswith(".") for p in experiment.workdir.iterdir()):
       raise UserError(
         f"{experiment.workdir} is not empty and holds no experiment; "
         "give another --workdir"
       )
     files.write_json(path, mine)
+  found = files.read_json(path)
+  if found["identity"] == mine["identity"]:
     files.write_arrays(
       experiment.workdir / "split.npz", **experiment.split._asdict()
     )
-    return
-  found = files.read_json(path)
-  if found["identity"] == mine["identity"]:
     return
   old, new = _flat(ConfigDict(found["config"])), _flat(experiment.config)
   differs = [

@@ -16,13 +16,35 @@ from informed_recon import (
 )
 from informed_recon.stages import Experiment
 from informed_recon.training import classifier
+from informed_recon.types import UserError
 
 METRICS = ("mse", "mae", "psnr", "ssim", "kl")
 
 
 def check(experiment: Experiment) -> None:
+  settings, targets = experiment.config.evaluation, experiment.split.targets
   if experiment.dataset.num_classes:
     _judge_model(experiment)
+  judge = settings.classifier
+  if min(judge.epochs, judge.batch_size) < 1:
+    raise UserError(
+      "evaluation.classifier needs epochs and batch_size of at least 1, "
+      f"got {judge.epochs} and {judge.batch_size}"
+    )
+  if settings.ridge_shadows < 2:
+    raise UserError(
+      "evaluation.ridge_shadows must be at least 2, "
+      f"got {settings.ridge_shadows}"
+    )
+  if not all(0 < fpr < 1 for fpr in settings.fpr):
+    raise UserError(
+      f"evaluation.fpr must lie between 0 and 1, got {settings.fpr}"
+    )
+  if len(targets) < 2:
+    raise UserError(
+      "split.targets must be at least 2: a false positive is a target's "
+      "reconstruction from another one's weights"
+    )
 
 
 def run(experiment: Experiment) -> None:

@@ -33,7 +33,7 @@ def run(experiment: Experiment) -> None:
     logs = _training_logs(experiment)
     if logs:
       drawn["training"] = figures.training(logs, palette)
-    if truth.ndim == 4:
+    if truth.ndim == 4 and truth.shape[-1] in (1, 3):  # grey or RGB
       nearest = baselines["nearest_neighbour_oracle"]
       rows = {"target": truth, **attacks, "nearest known": nearest}
       drawn = {"grid": figures.grid(rows, mse[best].argsort())} | drawn
@@ -133,7 +133,10 @@ def _training_logs(experiment: Experiment) -> dict[str, list[dict]]:
   """Epoch rows of each reconstructor; a resumed run may have logged twice."""
   logs: dict[str, dict[int, dict]] = {}
   for line in (experiment.workdir / "metrics.jsonl").read_text().splitlines():
-    row = json.loads(line)
+    try:
+      row = json.loads(line)
+    except json.JSONDecodeError:
+      continue  # torn when the disk was full
     if row["stage"] == "reconstructor":
       logs.setdefault(row["name"], {})[row["epoch"]] = row
   return {

@@ -31,9 +31,19 @@ class Training(NamedTuple):
 
 def check(experiment: Experiment) -> None:
   _training(experiment)
+  config, split = experiment.config, experiment.split
   for part in ("shadow", "accuracy"):
-    if not len(getattr(experiment.split, part)):
+    if not len(getattr(split, part)):
       raise UserError(f"split.{part} must be at least 1 for this experiment")
+  size, known = config.training.batch_size, len(split.fixed)
+  if size > known:  # the base model is trained on the fixed set alone
+    raise UserError(
+      f"training.batch_size {size} exceeds the {known} records of split.fixed"
+    )
+  if config.perf.chunk_models < 1:
+    raise UserError(
+      f"perf.chunk_models must be at least 1, got {config.perf.chunk_models}"
+    )
 
 
 def run(experiment: Experiment) -> None:
@@ -101,7 +111,14 @@ def _fill(
       ):
         parts.append(rows)
         bar.update(len(rows))
-      store.write_chunk(directory, chunk, np.concatenate(parts))
+      rows = np.concatenate(parts)
+      diverged = int((~np.isfinite(rows)).any(1).sum())
+      if diverged:
+        raise UserError(
+          f"{diverged} of {len(rows)} {name} models diverged (parameters that "
+          "are not finite); lower training.learning_rate"
+        )
+      store.write_chunk(directory, chunk, rows)
       experiment.log(stage="shadow", store=name, models=end, of=total)
 
 

@@ -1,0 +1,244 @@
+"""The contract of every data source, and what users' own files get wrong."""
+
+import os
+import pathlib
+
+import numpy as np
+import pytest
+
+from informed_recon import data, registry
+from informed_recon.data import DataSpec
+from informed_recon.types import UserError
+
+
+def _save(path, x, y, **more):
+  np.savez(path, x=x, y=y, **more)
+  return DataSpec("npz", path=str(path))
+
+
+def _images(n=6, shape=(4, 4)):
+  return np.random.default_rng(0).uniform(size=(n, *shape)).astype(np.float32)
+
+
+LABELS = np.array([0, 1, 2, 0, 1, 2])
+
+
+@pytest.fixture
+def example(request, tmp_path):
+  """A spec for the source under test; a new source needs one here only if
+  its name alone does not load it."""
+  specs = {
+    "npz": lambda: _save(tmp_path / "own.npz", _images(), LABELS),
+    "tfds": lambda: _prepared(tmp_path),
+  }
+  return specs.get(request.param, lambda: DataSpec(request.param))()
+
+
+def _prepared(folder):
+  from tests.test_originals import prepare_mnist
+
+  prepare_mnist(folder)
+  return DataSpec("tfds", name="mnist", data_dir=str(folder / "tfds"))
+
+
+@pytest.mark.parametrize("example", registry.names("data"), indirect=True)
+def test_contract(example):
+  dataset = data.load(example)
+  x, y = dataset.records
+  assert x.dtype == np.float32 and y.dtype == np.int32
+  assert len(x) == len(y) > 0 and x.shape[1:] == dataset.shape
+  assert x.min() >= 0 and x.max() <= 1
+  assert x.max() > 0.5  # scaled once, not twice
+  assert set(np.unique(y)) <= set(range(dataset.num_classes))
+  assert dataset.num_classes > 1 and dataset.name
+  again = data.load(example)  # one fixed order
+  assert again.fingerprint() == dataset.fingerprint()
+  assert not dataset.name.startswith("/")
+
+
+@pytest.mark.parametrize(
+  "source, count, shape",
+  [("digits", 1797, (8, 8, 1)), ("mnist_sample", 5000, (28, 28, 1))],
+)
+def test_embedded_sets_are_what_they_say(source, count, shape):
+  x, y = data.load(DataSpec(source)).records
+  assert x.shape == (count, *shape)
+  assert np.bincount(y).min() > count / 12 and len(np.bincount(y)) == 10
+  assert x.max() == 1 and x.min() == 0
+
+
+def test_fingerprint_sees_every_part(tmp_path):
+  x = _images()
+  base = data.load(_save(tmp_path / "a.npz", x, LABELS)).fingerprint()
+  moved = x.copy()
+  moved[3, 2, 2] = 0.123
+  labels = np.array([0, 1, 2, 0, 2, 1])
+  others = [
+    _save(tmp_path / "b.npz", moved, LABELS),
+    _save(tmp_path / "c.npz", x, labels),
+    _save(tmp_path / "d.npz", x, LABELS, num_classes=7),
+    _save(tmp_path / "e.npz", x.reshape(6, 2, 8), LABELS),
+  ]
+  prints = {data.load(s).fingerprint() for s in others}
+  assert len(prints | {base}) == 5
+
+
+def test_npz_eight_bit_images_are_scaled(tmp_path):
+  x = np.arange(6 * 16, dtype=np.uint8).reshape(6, 4, 4)
+  dataset = data.load(_save(tmp_path / "a.npz", x, LABELS))
+  assert dataset.shape == (4, 4, 1)
+  np.testing.assert_allclose(dataset.records.x[..., 0], x / 255, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+  "shape, expected",
+  [((4, 4), (4, 4, 1)), ((4, 4, 3), (4, 4, 3)), ((5,), (5,))],
+)
+def test_npz_shapes(tmp_path, shape, expected):
+  x = _images(shape=shape)
+  dataset = data.load(_save(tmp_path / "a.npz", x, LABELS))
+  assert dataset.shape == expected and dataset.num_classes == 3
+  np.testing.assert_array_equal(dataset.records.x.reshape(x.shape), x)
+
+
+def test_npz_number_of_classes(tmp_path):
+  spec = _save(tmp_path / "a.npz", _images(), LABELS, num_classes=9)
+  assert data.load(spec).num_classes == 9
+
+
+def _with(value):
+  x = _images()
+  x[2, 1, 1] = value
+  return x
+
+
+@pytest.mark.parametrize(
+  "arrays, message",
+  [
+    (dict(x=_with(np.nan)), "1 records hold NaN or inf"),
+    (dict(x=_with(np.inf)), "1 records hold NaN or inf"),
+    (dict(x=_with(-0.1)), r"pixels must lie in \[0, 1\], found \[-0.1,"),
+    (dict(x=_with(1.01)), r"found \[.*, 1.01\]; divide 8-bit images by 255"),
+    (dict(x=_images() * 255), "divide 8-bit images by 255"),
+    (dict(x=_images().astype(np.int64)), "x must be uint8 or float"),
+    (dict(x=_images().astype(complex)), "x must be uint8 or float"),
+    (dict(x=_images().astype(str)), "x must be uint8 or float"),
+    (dict(x=_images(5)), "of one length, got"),
+    (dict(x=_images()[:, 0, 0]), r"need x \(n, ...\)"),
+    (dict(x=np.float32(0.5)), r"need x \(n, ...\)"),
+    (dict(x=np.zeros((6, 0), np.float32)), "x holds no features"),
+    (dict(x=_images(0), y=LABELS[:0]), "not empty"),
+    (dict(y=LABELS - 1), r"labels must lie in \[0, 2\), found \[-1, 1\]"),
+    (dict(num_classes=2), r"labels must lie in \[0, 2\), found \[0, 2\]"),
+    (dict(num_classes=np.array([2, 3])), "num_classes must be one integer"),
+    (dict(y=LABELS.astype(float)), "labels must be integers, got float64"),
+    (dict(y=LABELS * np.nan), "labels must be integers, got float64"),
+    (dict(y=LABELS.astype(str)), "labels must be integers, got <U21"),
+    (dict(y=LABELS[:, None]), "need x .* and y"),
+    (dict(y=np.int64(1)), "need x .* and y"),
+  ],
+)
+def test_npz_with_bad_values(tmp_path, arrays, message):
+  arrays = dict(x=_images(), y=LABELS) | arrays
+  np.savez(tmp_path / "own.npz", **arrays)
+  with pytest.raises(UserError, match=message):
+    data.load(DataSpec("npz", path=str(tmp_path / "own.npz")))
+
+
+def test_npz_that_is_not_there(tmp_path):
+  for path in ("", str(tmp_path), str(tmp_path / "no.npz")):
+    with pytest.raises(UserError, match="no data file .*--config.data.path="):
+      data.load(DataSpec("npz", path=path))
+
+
+def test_npz_without_the_arrays(tmp_path):
+  np.savez(tmp_path / "a.npz", images=_images(), y=LABELS)
+  message = r"holds \['images', 'y'\]; it must hold arrays 'x' and 'y'"
+  with pytest.raises(UserError, match=message):
+    data.load(DataSpec("npz", path=str(tmp_path / "a.npz")))
+
+
+class _Bomb:
+  def __reduce__(self):
+    return os.mkdir, (self.path,)
+
+
+def test_npz_never_unpickles(tmp_path):
+  bomb = _Bomb()
+  bomb.path = str(tmp_path / "exploded")
+  np.savez(tmp_path / "a.npz", x=np.array([bomb], object), y=LABELS)
+  with pytest.raises(UserError, match="not a plain .npz"):
+    data.load(DataSpec("npz", path=str(tmp_path / "a.npz")))
+  assert not (tmp_path / "exploded").exists()
+
+
+def _no_zip(path):
+  path.write_text("x,y\n1,2\n")
+
+
+def _empty(path):
+  path.write_bytes(b"")
+
+
+def _npy(path):
+  with open(path, "wb") as file:
+    np.save(file, _images())
+
+
+def _truncated(path):
+  np.savez(path, x=_images(), y=LABELS)
+  path.write_bytes(path.read_bytes()[:300])
+
+
+def _flipped(path):
+  np.savez_compressed(path, x=_images(), y=LABELS)
+  raw = bytearray(path.read_bytes())
+  raw[60:90] = bytes(30)
+  path.write_bytes(raw)
+
+
+@pytest.mark.parametrize("write", [_no_zip, _empty, _npy, _truncated, _flipped])
+def test_files_that_are_no_npz(tmp_path, write):
+  write(tmp_path / "a.npz")
+  with pytest.raises(UserError, match="not a plain .npz"):
+    data.load(DataSpec("npz", path=str(tmp_path / "a.npz")))
+
+
+def test_an_unknown_source_lists_the_known():
+  message = "unknown data 'mnits'; known: .*digits.*npz.*tfds"
+  with pytest.raises(UserError, match=message):
+    data.load(DataSpec("mnits"))
+
+
+def test_fake_shapes():
+  shape = data.load(DataSpec("fake", name="12x10x3")).shape
+  assert shape == (12, 10, 3)
+  for name in ("12x10", "axbxc", "12x10x3x4"):
+    with pytest.raises(UserError, match="name must look like 8x8x1"):
+      data.load(DataSpec("fake", name=name))
+
+
+def test_tfds_without_a_name():
+  with pytest.raises(UserError, match="--config.data.name=mnist"):
+    data.load(DataSpec("tfds"))
+
+
+def test_tfds_unknown_set(tmp_path):
+  message = "TFDS knows no data set 'mnits'"
+  with pytest.raises(UserError, match=message):
+    data.load(DataSpec("tfds", name="mnits", data_dir=str(tmp_path)))
+  assert not any(pathlib.Path(tmp_path).iterdir())
+
+
+@pytest.mark.parametrize(
+  "name, command",
+  [
+    ("mnist", "python -m launch.prepare --dataset=mnist --originals=FOLDER"),
+    ("cifar10", "python -m launch.prepare --dataset=cifar10 --originals="),
+    ("kmnist", r"t.builder\('kmnist', file_format='array_record'\)"),
+  ],
+)
+def test_tfds_unprepared_set_says_how(tmp_path, name, command):
+  spec = DataSpec("tfds", name=name, data_dir=str(tmp_path))
+  with pytest.raises(UserError, match=f"not prepared under .*run: .*{command}"):
+    data.load(spec)

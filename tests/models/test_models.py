@@ -1,0 +1,119 @@
+"""The contract of every architecture, found by its file."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from informed_recon import models, registry
+from informed_recon.types import UserError
+
+SHAPES = [(8, 8, 1), (12, 12, 3)]
+NAMES = registry.names("models")
+# Parameters of NAME with its TINY options, 5 classes, for each of SHAPES. A
+# new file needs a row; a changed one changes what a stored run means.
+GOLDEN = {
+  "linear": (64 * 5 + 5, 432 * 5 + 5),
+  "mlp": (64 * 4 + 4 + 4 * 5 + 5, 432 * 4 + 4 + 4 * 5 + 5),
+}
+
+
+def _build(name, shape, **options):
+  tiny = registry.find("models", name).TINY
+  return models.build(name, 5, shape, tiny | options)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", NAMES)
+def test_contract(name, shape):
+  model = _build(name, shape)
+  keys = jax.random.split(jax.random.key(0), 2)
+  params = [model.init(k) for k in keys]
+  x = jax.random.uniform(jax.random.key(1), (3, *shape))
+  logits = model.apply(params[0], x)
+  assert logits.shape == (3, 5) and logits.dtype == jnp.float32
+  assert np.isfinite(logits).all()
+  # Records do not see one another: the attack's threat model stands on it.
+  alone = model.apply(params[0], x[1:2])
+  np.testing.assert_allclose(alone, logits[1:2], atol=1e-5)
+  assert not np.allclose(logits[0], logits[1])
+  # Models stack under vmap, and the key matters.
+  stacked = jax.tree.map(lambda *a: jnp.stack(a), *params)
+  both = jax.vmap(model.apply, (0, None))(stacked, x)
+  np.testing.assert_allclose(both[0], logits, atol=1e-5)
+  assert not np.allclose(both[0], both[1])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_parameter_counts(name):
+  assert name in GOLDEN, f"add a row for {name} to GOLDEN"
+  for shape, expected in zip(SHAPES, GOLDEN[name]):
+    model = _build(name, shape)
+    params = jax.eval_shape(model.init, jax.random.key(0))
+    assert model.num_params == expected
+    assert sum(x.size for x in jax.tree.leaves(params)) == expected
+
+
+def test_options_build_what_they_say():
+  def names(name, **options):
+    return [leaf.name for leaf in _build(name, (8, 8, 1), **options).layout]
+
+  assert names("linear", use_bias=False) == ["Dense_0/kernel"]
+  assert len(names("mlp", depth=3)) == 8
+  assert _build("mlp", (8, 8, 1), width=7).layout[1].shape == (64, 7)
+
+
+def test_the_activation_is_applied():
+  x = jax.random.normal(jax.random.key(1), (3, 8, 8, 1))
+  outputs = []
+  for name in ("relu", "elu", "tanh"):
+    model = _build("mlp", (8, 8, 1), activation=name)
+    outputs.append(model.apply(model.init(jax.random.key(0)), x))
+  assert not np.allclose(outputs[0], outputs[1])
+  assert not np.allclose(outputs[1], outputs[2])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_unknown_option_lists_the_known(name):
+  message = f"'{name}' has no option 'wdth'; known: .*(width|bias)"
+  with pytest.raises(UserError, match=message) as error:
+    _build(name, (8, 8, 1), wdth=3)
+  # Neither flax's own fields nor what the project sets are options.
+  known = str(error.value).split("known: ")[1].split(", ")
+  assert not {"parent", "name", "num_classes"} & set(known)
+
+
+def test_an_unknown_activation_lists_the_known():
+  message = "unknown activation 'rellu'; known: .*relu"
+  with pytest.raises(UserError, match=message):
+    _build("mlp", (8, 8, 1), activation="rellu")
+  with pytest.raises(UserError, match=message):
+    models.activation("rellu")
+
+
+class _BatchNorm(nn.Module):
+  num_classes: int
+
+  @nn.compact
+  def __call__(self, x):
+    x = nn.BatchNorm(use_running_average=False)(x.reshape(len(x), -1))
+    return nn.Dense(self.num_classes)(x)
+
+
+class _GroupNorm(nn.Module):
+  num_classes: int
+
+  @nn.compact
+  def __call__(self, x):
+    x = nn.LayerNorm()(x.reshape(len(x), -1))
+    return nn.Dense(self.num_classes)(x)
+
+
+def test_models_that_couple_records_are_refused(monkeypatch):
+  linear = registry.find("models", "linear")
+  monkeypatch.setattr(linear, "Network", _BatchNorm)
+  with pytest.raises(UserError, match="batch_stats.*couples the records"):
+    models.build("linear", 5, (8, 8, 1), {})
+  monkeypatch.setattr(linear, "Network", _GroupNorm)
+  assert models.build("linear", 5, (8, 8, 1), {}).num_params == 64 * 7 + 5

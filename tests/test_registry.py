@@ -1,0 +1,30 @@
+"""Plug-ins by file name."""
+
+import pytest
+
+from informed_recon import registry
+from informed_recon.types import UserError
+
+
+@pytest.mark.parametrize("family", ["data", "models", "reconstructors"])
+def test_all_names_are_found(family):
+  known = registry.names(family)
+  assert known == sorted(known) and known
+  for name in known:
+    module = registry.find(family, name)
+    assert module.__name__ == f"informed_recon.{family}.{name}"
+
+
+@pytest.mark.parametrize("name", ["nonsense", "", "__init__", "mlp.Network"])
+def test_an_unknown_name_lists_the_known(name):
+  with pytest.raises(UserError, match="unknown model .*; known: .*linear, mlp"):
+    registry.find("models", name)
+
+
+def test_a_new_file_is_found(tmp_path, monkeypatch):
+  from informed_recon import models
+
+  (tmp_path / "brand_new.py").write_text("HERE = True\n")
+  monkeypatch.setattr(models, "__path__", [*models.__path__, str(tmp_path)])
+  assert "brand_new" in registry.names("models")
+  assert registry.find("models", "brand_new").HERE

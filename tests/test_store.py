@@ -1,0 +1,151 @@
+"""Shadow stores: whole chunks only, read by memory map."""
+
+import hashlib
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from informed_recon import store
+from informed_recon.store import Rows
+from informed_recon.types import UserError
+
+ROWS, PARAMS, CHUNK = 10, 3, 4
+ABOUT = dict(models="shadow", config="c0ffee")
+
+
+def _create(directory, **changes):
+  settings = dict(rows=ROWS, params=PARAMS, chunk_rows=CHUNK, about=ABOUT)
+  return store.create(directory, **settings | changes)
+
+
+@pytest.fixture
+def values():
+  rng = np.random.default_rng(0)
+  return rng.normal(size=(ROWS, PARAMS)).astype(np.float32)
+
+
+@pytest.fixture
+def filled(tmp_path, values):
+  _create(tmp_path)
+  for chunk, start, end in store.missing(tmp_path):
+    store.write_chunk(tmp_path, chunk, values[start:end])
+  return tmp_path
+
+
+def test_round_trip_by_memory_map(filled, values):
+  assert store.missing(filled) == []
+  rows = store.open_rows(filled)
+  assert len(rows) == ROWS and rows.num_params == PARAMS
+  assert [len(c) for c in rows.chunks] == [4, 4, 2]
+  assert all(isinstance(c, np.memmap) for c in rows.chunks)
+  assert not any(c.flags.writeable for c in rows.chunks)
+  np.testing.assert_array_equal(rows.all(), values)
+  assert rows.all().dtype == np.float32
+
+
+def test_missing_lists_chunks_with_their_rows(tmp_path, values):
+  _create(tmp_path)
+  assert store.missing(tmp_path) == [(0, 0, 4), (1, 4, 8), (2, 8, 10)]
+  store.write_chunk(tmp_path, 1, values[4:8])
+  assert store.missing(tmp_path) == [(0, 0, 4), (2, 8, 10)]
+
+
+@given(
+  st.lists(st.integers(0, ROWS - 1), max_size=30), st.integers(1, ROWS + 1)
+)
+def test_gather_is_plain_indexing(ids, chunk_rows):
+  values = np.arange(ROWS * PARAMS, dtype=np.float32).reshape(ROWS, PARAMS)
+  starts = range(0, ROWS, chunk_rows)
+  rows = Rows(tuple(values[s : s + chunk_rows] for s in starts), chunk_rows)
+  ids = np.array(ids, np.int64)
+  np.testing.assert_array_equal(rows.gather(ids), values[ids])
+
+
+def _truncate(path):
+  path.write_bytes(path.read_bytes()[:-2])  # a digest's last is a newline
+
+
+def _flip(path):
+  data = bytearray(path.read_bytes())
+  data[-1] ^= 0x80
+  path.write_bytes(data)
+
+
+def _flip_first(path):
+  data = bytearray(path.read_bytes())
+  data[0] ^= 0xFF  # no UTF-8 any more
+  path.write_bytes(data)
+
+
+def _empty(path):
+  path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("kind", ["npy", "sha256"])
+@pytest.mark.parametrize(
+  "damage", [_truncate, _flip, _flip_first, _empty, lambda p: p.unlink()]
+)
+def test_a_damaged_chunk_counts_as_missing(filled, values, damage, kind):
+  damage(filled / f"chunk-00001.{kind}")
+  assert store.missing(filled) == [(1, 4, 8)]
+  store.write_chunk(filled, 1, values[4:8])
+  assert store.missing(filled) == []
+  np.testing.assert_array_equal(store.open_rows(filled).all(), values)
+
+
+def test_a_chunk_is_written_before_its_digest(tmp_path, values, monkeypatch):
+  """A kill in between must leave a chunk that counts as missing."""
+  _create(tmp_path, rows=CHUNK)
+
+  def killed(path, text):
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(store.files, "write_text", killed)
+  with pytest.raises(KeyboardInterrupt):
+    store.write_chunk(tmp_path, 0, values[:CHUNK])
+  assert (tmp_path / "chunk-00000.npy").exists()
+  assert store.missing(tmp_path) == [(0, 0, CHUNK)]
+
+
+def test_equal_rows_make_equal_bytes(filled, values, tmp_path_factory):
+  other = tmp_path_factory.mktemp("other")
+  _create(other)
+  # Another dtype and memory order in, the same file out.
+  store.write_chunk(other, 0, np.asfortranarray(values[:4].astype(float)))
+  first, second = (d / "chunk-00000.npy" for d in (filled, other))
+  assert first.read_bytes() == second.read_bytes()
+  digest = hashlib.sha256(first.read_bytes()).hexdigest()
+  assert (filled / "chunk-00000.sha256").read_text() == digest + "\n"
+
+
+@pytest.mark.parametrize(
+  "change",
+  [dict(rows=11), dict(params=4), dict(about=dict(ABOUT, config="other"))],
+)
+def test_a_store_of_something_else_is_refused(filled, change):
+  before = (filled / "manifest.json").read_bytes()
+  with pytest.raises(UserError, match="is a store of something else"):
+    _create(filled, **change)
+  assert (filled / "manifest.json").read_bytes() == before
+  assert _create(filled)["rows"] == ROWS  # its own is not
+
+
+def test_a_store_keeps_its_chunk_size(filled, values):
+  """Chunk size is `perf`: another one is no other experiment."""
+  assert _create(filled, chunk_rows=CHUNK + 1)["chunk_rows"] == CHUNK
+  assert store.missing(filled) == []
+
+
+@pytest.mark.parametrize("kind", ["npy", "sha256"])
+def test_an_incomplete_store_does_not_open(filled, kind):
+  (filled / f"chunk-00002.{kind}").unlink()
+  message = r"lacks 1 of 3 chunks \(first: chunk-00002"
+  with pytest.raises(UserError, match=message):
+    store.open_rows(filled)
+
+
+def test_no_store_at_all(tmp_path):
+  with pytest.raises(UserError, match="no shadow store in"):
+    store.open_rows(tmp_path)
