@@ -1,7 +1,7 @@
 """A user's own arrays: an `.npz` with `x` (n, ...) in [0, 1] and `y` (n,).
 
 8-bit `x` is divided by 255. The number of classes is `num_classes` where the
-file holds it, else the largest label plus one.
+file holds it (0 for a real response), else the largest label plus one.
 """
 
 import pathlib
@@ -44,9 +44,10 @@ def load(spec: data.DataSpec) -> data.Dataset:
     x = x[..., None]
   if not (np.issubdtype(x.dtype, np.floating) and y.size):
     raise UserError(f"{path}: x must be uint8 or float and not empty")
-  # Labels that are no integers are refused by name in `data.load`.
+  # Labels that are no integers are refused by name in `data.load`, unless the
+  # file says num_classes=0: a real response.
   integers = np.issubdtype(y.dtype, np.integer)
-  classes = arrays.get("num_classes", y.max() + 1 if integers else 0)
+  classes = arrays.get("num_classes", y.max() + 1 if integers else 1)
   if np.shape(classes) or not np.issubdtype(
     np.result_type(classes), np.integer
   ):

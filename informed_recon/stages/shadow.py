@@ -30,6 +30,11 @@ class Training(NamedTuple):
 
 
 def check(experiment: Experiment) -> None:
+  if not experiment.dataset.num_classes:
+    raise UserError(
+      f"data set {experiment.dataset.name!r} has real responses; shadow models "
+      "here are classifiers (stages=('convex', ...) fits regressions)"
+    )
   _training(experiment)
   config, split = experiment.config, experiment.split
   for part in ("shadow", "accuracy"):
