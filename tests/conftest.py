@@ -12,10 +12,29 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import hypothesis  # noqa: E402
+import ml_collections  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
+from configs import default  # noqa: E402
+from informed_recon import stages  # noqa: E402
 from informed_recon.types import Records  # noqa: E402
+
+# The whole way in seconds: many small chunks and a checkpoint every epoch, so
+# that it can be interrupted anywhere.
+TINY = {
+  "split.accuracy": 50,
+  "split.targets": 12,
+  "split.fixed": 30,
+  "split.shadow": 80,
+  "training.steps": 5,
+  "reconstructors.bilinear.options.width": 16,
+  "reconstructors.bilinear.epochs": 6,
+  "reconstructors.bilinear.batch_size": 16,
+  "evaluation.classifier.epochs": 1,
+  "perf.chunk_models": 4,
+  "perf.checkpoint_seconds": 0.0,
+}
 
 hypothesis.settings.register_profile(
   "same_every_time", derandomize=True, deadline=None, max_examples=30
@@ -52,3 +71,23 @@ def make_records():
     )
 
   return make
+
+
+@pytest.fixture(scope="session")
+def tiny_config():
+  """(changes by dotted path) -> a locked config that runs in seconds."""
+
+  def make(**changes) -> ml_collections.ConfigDict:
+    config = default.get_config("quick")
+    config.update_from_flattened_dict(TINY | changes)
+    return config.lock()
+
+  return make
+
+
+@pytest.fixture(scope="session")
+def finished(tiny_config, tmp_path_factory):
+  """Workdir of a finished run of `tiny_config()`: copy it, do not touch it."""
+  workdir = tmp_path_factory.mktemp("finished") / "run"
+  stages.run(tiny_config(), workdir)
+  return workdir

@@ -1,0 +1,222 @@
+"""Fitting a reconstructor network: the same end however it was reached."""
+
+import jax
+import numpy as np
+import pytest
+
+from informed_recon import models, prng, reconstructors
+from informed_recon.attacks import reconstructor
+from informed_recon.attacks.reconstructor import Fit
+from informed_recon.store import Rows
+from informed_recon.types import UserError
+
+SHAPE = (3, 3, 1)
+KEY = prng.stream(prng.root(0), "reconstructor test")
+SPEC = Fit(
+  optimizer="adam",
+  learning_rate=3e-3,
+  epochs=4,
+  batch_size=8,
+  holdout=0.2,
+  patience=0,
+  schedule="warmup_cosine",
+)
+
+
+@pytest.fixture(scope="module")
+def network():
+  layout = models.build("linear", 2, SHAPE, {}).layout
+  options = dict(width=16, depth=1, dropout=0.2)
+  return reconstructors.build("mlp", layout, SHAPE, options)
+
+
+@pytest.fixture(scope="module")
+def shadows():
+  """60 models whose parameters tell their record; one parameter constant."""
+  rng = np.random.default_rng(0)
+  records = rng.uniform(size=(60, *SHAPE)).astype(np.float32)
+  theta = records.reshape(60, 9) @ rng.normal(size=(9, 20))
+  theta = (1 + 0.01 * theta).astype(np.float32)
+  theta[:, 3] = 0.25
+  return Rows(tuple(theta[s : s + 16] for s in range(0, 60, 16)), 16), records
+
+
+def _fit(network, shadows, directory, spec=SPEC, **more):
+  rows, records = shadows
+  log = []
+  attack = reconstructor.fit(
+    network, spec, rows, records, KEY, directory, **dict(log=log.append) | more
+  )
+  return attack, log
+
+
+class _Killed(Exception):
+  pass
+
+
+def test_interrupted_and_resumed_is_bit_identical(network, shadows, tmp_path):
+  theta = shadows[0].all()
+  attack, log = _fit(network, shadows, tmp_path / "straight")
+  straight = attack(theta)
+  seen = []
+
+  def kill(row):
+    seen.append(row)
+    if row["epoch"] in (2, 3) and row["epoch"] not in killed:
+      killed.append(row["epoch"])
+      raise _Killed
+
+  killed = []
+  for _ in range(2):
+    with pytest.raises(_Killed):
+      _fit(
+        *(network, shadows, tmp_path / "resumed"),
+        **dict(log=kill, checkpoint_seconds=0),
+      )
+  resumed, _ = _fit(
+    *(network, shadows, tmp_path / "resumed"),
+    **dict(log=kill, checkpoint_seconds=0),
+  )
+  assert killed == [2, 3]
+  # It went on from checkpoints: no epoch but the killed ones ran twice.
+  assert [row["epoch"] for row in seen] == [1, 2, 2, 3, 3, 4]
+  np.testing.assert_array_equal(resumed(theta), straight)
+  last = {row["epoch"]: row for row in seen}
+  assert [last[e] for e in range(1, 5)] == log
+  # A finished fit is loaded, not trained again.
+  again, log = _fit(network, shadows, tmp_path / "resumed")
+  assert log == []
+  np.testing.assert_array_equal(again(theta), straight)
+
+
+def test_the_attack_learns_and_the_constant_parameter_plays_no_part(
+  network, shadows, tmp_path
+):
+  spec = Fit(
+    *("adam", {}, 1e-2, "constant", 40, 8, 1.0, 1.0, 0.2, 0),
+  )
+  attack, log = _fit(network, shadows, tmp_path, spec)
+  rows, records = shadows
+  theta = rows.all()
+  guess = attack(theta)
+  assert guess.shape == records.shape
+  blind = np.mean((records - records.mean(0)) ** 2)
+  assert np.mean((guess - records) ** 2) < 0.5 * blind
+  assert log[-1]["train_loss"] < 0.7 * log[0]["train_loss"]
+  moved = theta.copy()
+  moved[:, 3] += 100
+  np.testing.assert_array_equal(attack(moved), guess)
+  # Blocks of the prediction are joined in order.
+  np.testing.assert_allclose(attack(theta, block=7), guess, atol=1e-6)
+
+
+def test_early_stopping_keeps_the_best_epoch(network, tmp_path):
+  """Records that have nothing to do with the parameters: held-out loss can
+  but rise, so the fit stops `patience` epochs after its best."""
+  rng = np.random.default_rng(0)
+  rows = Rows((rng.normal(size=(60, 20)).astype(np.float32),), 60)
+  records = rng.uniform(size=(60, *SHAPE)).astype(np.float32)
+  spec = Fit("adam", {}, 3e-2, "constant", 60, 8, 1.0, 1.0, 0.2, patience=3)
+  attack, log = _fit(network, (rows, records), tmp_path, spec)
+  held = [row["held_loss"] for row in log]
+  best = int(np.argmin(held))
+  assert len(log) == best + 1 + 3 < 60
+  # The returned network is the one of the best epoch: its loss over the
+  # held-out models is that epoch's.
+  order = np.random.default_rng(
+    reconstructor._seed(KEY, "holdout")
+  ).permutation(60)
+  out = np.sort(order[:12])
+  error = attack(rows.gather(out)) - records[out]
+  loss = np.abs(error).mean() + np.square(error).mean()
+  assert loss == pytest.approx(held[best], rel=1e-4)
+  assert loss != pytest.approx(held[-1], rel=1e-3)
+
+
+def test_held_out_models_are_not_trained_on(network, shadows, tmp_path):
+  """Spoiling their records changes the held-out loss and nothing else."""
+  rows, records = shadows
+  order = np.random.default_rng(
+    reconstructor._seed(KEY, "holdout")
+  ).permutation(60)
+  spoiled = records.copy()
+  spoiled[order[:12]] = 1.0
+  _, clean = _fit(network, shadows, tmp_path / "a")
+  _, other = _fit(network, (rows, spoiled), tmp_path / "b")
+  for row, spoiled_row in zip(clean, other):
+    assert row["train_loss"] == spoiled_row["train_loss"]
+    assert row["held_loss"] < spoiled_row["held_loss"]
+
+
+def test_weights_of_the_two_losses(network, shadows, tmp_path):
+  """loss = mae_weight MAE + mse_weight MSE; held-out loss of epoch 1 with a
+  rate of 0 is that of the initial network, so it adds up."""
+  held = {}
+  for mae, mse in ((1, 0), (0, 1), (2, 3)):
+    spec = Fit(
+      *("sgd", {}, 0.0, "constant", 1, 8, float(mae), float(mse), 0.2, 0)
+    )
+    _, log = _fit(network, shadows, tmp_path / f"{mae}{mse}", spec)
+    held[mae, mse] = log[0]["held_loss"]
+  expected = 2 * held[1, 0] + 3 * held[0, 1]
+  assert held[2, 3] == pytest.approx(expected, rel=1e-5)
+  assert held[1, 0] > held[0, 1] > 0
+
+
+@pytest.mark.parametrize("spoil", ["rate", "record"])
+def test_a_loss_that_is_not_finite_is_said(network, shadows, tmp_path, spoil):
+  rows, records = shadows
+  spec = SPEC
+  if spoil == "rate":
+    spec = Fit("sgd", {}, 1e38, "constant", 3, 8, 1e30, 1e30, 0.2, 0)
+  else:
+    records = np.full_like(records, np.nan)
+  with pytest.raises(UserError, match="loss is not finite after epoch 1"):
+    _fit(network, (rows, records), tmp_path, spec)
+
+
+@pytest.mark.parametrize(
+  "change, message",
+  [
+    (dict(holdout=0.0), "leave nothing to train on or to hold out of 60"),
+    (dict(holdout=1.0), "leave nothing to train on or to hold out of 60"),
+    (dict(batch_size=0), "leave nothing"),
+    (dict(batch_size=49), "leave nothing"),
+    (dict(epochs=0), "epochs must be at least 1"),
+    (dict(patience=-1), "patience must be 0"),
+    (dict(optimizer="adm"), "unknown optimizer 'adm'"),
+    (dict(schedule="step"), "unknown schedule 'step'"),
+    (dict(optimizer_options=dict(b3=1)), "'adam' has no option 'b3'"),
+  ],
+)
+def test_settings_that_make_no_sense(change, message):
+  with pytest.raises(UserError, match=message):
+    reconstructor.check(Fit(**vars(SPEC) | change), 60)
+  reconstructor.check(SPEC, 60)
+
+
+def test_batches_are_read_in_order_and_errors_arrive(shadows):
+  rows, records = shadows
+  ids = np.arange(59, -1, -1)
+  batches = list(reconstructor._batches(rows, records, ids, 16))
+  assert [len(b) for b, _ in batches] == [16, 16, 16, 12]
+  got = np.concatenate([theta for theta, _ in batches])
+  np.testing.assert_array_equal(got, rows.all()[ids])
+  truth = np.concatenate([x for _, x in batches])
+  np.testing.assert_array_equal(truth, records[ids])
+  with pytest.raises(IndexError):
+    list(reconstructor._batches(rows, records[:5], ids, 16))
+
+
+def test_the_key_decides(network, shadows, tmp_path):
+  rows, records = shadows
+  theta = rows.all()[:3]
+  outcomes = []
+  for i, seed in enumerate((0, 0, 1)):
+    attack = reconstructor.fit(
+      *(network, Fit(**vars(SPEC) | dict(epochs=1)), rows, records),
+      *(jax.random.key(seed), tmp_path / str(i)),
+    )
+    outcomes.append(attack(theta))
+  np.testing.assert_array_equal(outcomes[0], outcomes[1])
+  assert not np.allclose(outcomes[0], outcomes[2])

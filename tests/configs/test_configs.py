@@ -1,0 +1,202 @@
+"""Every experiment in configs/: it loads light, hashes and runs."""
+
+import json
+import pathlib
+import pkgutil
+import subprocess
+import sys
+
+import ml_collections
+import pytest
+
+import configs
+from configs import default
+from informed_recon import files, stages
+
+ROOT = pathlib.Path(configs.__file__).parent.parent
+NAMES = sorted(m.name for m in pkgutil.iter_modules(configs.__path__))
+FORMS = [(name, arg) for name in NAMES for arg in ("", "quick")]
+
+LOAD = """
+import importlib, json, sys
+out = {}
+for name, arg in json.loads(sys.argv[1]):
+  config = importlib.import_module(f"configs.{name}").get_config(arg).lock()
+  flat = {}
+  for key, value in config.items(preserve_field_references=True):
+    flat[key] = json.loads(json.dumps(
+      value.to_dict() if hasattr(value, "to_dict") else value))
+  out[f"{name}:{arg}"] = flat
+heavy = {"jax", "informed_recon", "numpy", "flax"} & set(sys.modules)
+print(json.dumps(dict(configs=out, heavy=sorted(heavy))))
+"""
+
+
+def _load(name, arg=""):
+  module = __import__(f"configs.{name}", fromlist=[name])
+  return module.get_config(arg)
+
+
+@pytest.fixture(scope="module")
+def elsewhere():
+  """All forms, loaded by a process that has loaded nothing else."""
+  done = subprocess.run(
+    [sys.executable, "-c", LOAD, json.dumps(FORMS)],
+    **dict(cwd=ROOT, capture_output=True, text=True, check=True),
+  )
+  return json.loads(done.stdout)
+
+
+def test_configs_load_without_jax(elsewhere):
+  """A launcher machine may have none, and should not wait for it."""
+  assert elsewhere["heavy"] == []
+
+
+@pytest.mark.parametrize("name, arg", FORMS)
+def test_config_locks_flattens_and_hashes(elsewhere, name, arg):
+  config = _load(name, arg).lock()
+  with pytest.raises(AttributeError):
+    config.nonsense = 1
+  with pytest.raises(KeyError):
+    config.training["stepz"] = 1
+  assert (
+    json.loads(json.dumps(config.to_dict()))
+    == (elsewhere["configs"][f"{name}:{arg}"])
+  )
+  twin = ml_collections.ConfigDict(
+    json.loads(json.dumps(config.to_dict(), sort_keys=True))
+  )
+  assert stages.config_hash(twin) == stages.config_hash(config)
+  # All have the same groups, so a flag known to one is known to all.
+  assert set(config) == set(default.get_config())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_unknown_argument_is_refused(name):
+  with pytest.raises(ValueError, match="must be empty or 'quick', got 'fast'"):
+    _load(name, "fast")
+
+
+def _leaves(config, prefix=""):
+  for key, value in config.items():
+    if isinstance(value, ml_collections.ConfigDict):
+      yield from _leaves(value, f"{prefix}{key}.")
+    else:
+      yield f"{prefix}{key}", value
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_hash_sees_what_changes_the_answer_and_nothing_else(name):
+  base = stages.config_hash(_load(name))
+  hashes = {base}
+  leaves = dict(_leaves(_load(name)))
+  for path, value in leaves.items():
+    config = _load(name)
+    other = {
+      bool: lambda v: not v,
+      int: lambda v: v + 1,
+      float: lambda v: v + 0.125,
+      str: lambda v: v + "x",
+      tuple: lambda v: (*v, v[-1]),
+    }[type(value)](value)
+    config.update_from_flattened_dict({path: other})
+    changed = stages.config_hash(config)
+    if path.startswith("perf.") or path == "title":
+      assert changed == base, path
+    else:
+      assert changed not in hashes, path
+      hashes.add(changed)
+  assert {"perf.chunk_models", "training.l2", "seed"} <= leaves.keys()
+
+
+def test_the_hash_of_groups_sees_these_alone():
+  def change(path, value):
+    config = default.get_config()
+    config.update_from_flattened_dict({path: value})
+    return stages.config_hash(config, ("training", "seed"))
+
+  base = stages.config_hash(default.get_config(), ("training", "seed"))
+  assert change("reconstructors.bilinear.epochs", 7) == base
+  assert change("training.steps", 7) != base
+  assert change("seed", 7) != base
+
+
+_DONE = {}
+
+
+@pytest.fixture(scope="module")
+def quick_run(tmp_path_factory):
+  """Workdir of a config's quick form; equal experiments run once."""
+
+  def run(name):
+    config = _load(name, "quick").lock()
+    key = stages.config_hash(config)
+    if key not in _DONE:
+      workdir = tmp_path_factory.mktemp("quick") / name
+      stages.run(config, workdir)
+      _DONE[key] = workdir
+    return config, _DONE[key]
+
+  return run
+
+
+ROW = ("mse_median", "targets") + tuple(
+  f"{metric}_mean{suffix}"
+  for metric in ("mse", "mae", "psnr", "ssim", "kl")
+  for suffix in ("", "_ci95")
+)
+SUCCESS = ("success_rate", "success_rate_ci95")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_quick_form_runs_and_leaves_the_doors(quick_run, name):
+  config, workdir = quick_run(name)
+  results = files.read_json(workdir / "results.json")
+  assert results.keys() == {
+    *("attacks", "baselines", "released_model", "privacy"),
+    *("timing_seconds", "environment"),
+  }
+  assert results["attacks"].keys() == set(config.reconstructors)
+  baselines = {"nearest_neighbour_oracle", "mean_image", "ridge"}
+  assert results["baselines"].keys() == baselines
+  oracle = results["baselines"]["nearest_neighbour_oracle"]
+  for row in [*results["attacks"].values(), *results["baselines"].values()]:
+    assert set(ROW) <= row.keys()
+    assert row["targets"] == config.split.targets
+    assert row is oracle or set(SUCCESS) <= row.keys()
+    for metric in ("mse", "mae", "psnr", "ssim", "kl"):
+      low, high = row[f"{metric}_mean_ci95"]
+      assert low <= row[f"{metric}_mean"] <= high
+  for row in [*results["attacks"].values(), results["baselines"]["ridge"]]:
+    low, high = row["tpr_at_fpr_ci95"]["0.01"]
+    assert 0 <= low <= row["tpr_at_fpr"]["0.01"] <= high <= 1
+  # Pixels lie in [0, 1] and the blind guess is the worst of the three.
+  mean_image = results["baselines"]["mean_image"]
+  assert 0 < oracle["mse_mean"] < mean_image["mse_mean"] < 1
+  assert results["baselines"]["ridge"]["mse_mean"] < mean_image["mse_mean"]
+  released = results["released_model"]
+  assert 0.3 < released["test_accuracy_mean"] < 1
+  assert results["timing_seconds"].keys() == set(config.stages)
+  assert {"jax", "python", "devices"} <= results["environment"].keys()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_quick_form_leaves_its_files(quick_run, name):
+  config, workdir = quick_run(name)
+  saved = files.read_json(workdir / "config.json")["config"]
+  plain = json.loads(json.dumps(config.to_dict()))
+  for group in ("title", "perf"):  # equal experiments ran once
+    del saved[group], plain[group]
+  assert saved == plain
+  for line in (workdir / "metrics.jsonl").read_text().splitlines():
+    assert json.loads(line)["stage"]
+  pictures = sorted(p.name for p in (workdir / "figures").iterdir())
+  assert pictures == ["errors.png", "grid.png", "roc.png", "training.png"]
+  for name in pictures:
+    png = (workdir / "figures" / name).read_bytes()
+    assert png.startswith(b"\x89PNG") and len(png) > 5000
+  page = (workdir / "report.html").read_text()
+  assert page.count("data:image/png;base64,") == len(pictures)
+  for remote in ('src="http', "src='http", "@import", '<link rel="style'):
+    assert remote not in page  # self-contained
+  assert not [p for p in workdir.rglob("*.tmp")]

@@ -1,0 +1,308 @@
+"""A whole run: its doors, run again, resumed, and under another `perf`."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from informed_recon import (
+  data,
+  files,
+  prng,
+  registry,
+  splits,
+  stages,
+  store,
+  tree,
+)
+from informed_recon.data import DataSpec
+from informed_recon.training import recipe
+from informed_recon.types import Records, UserError
+
+# What a second run may write anew.
+TIMED = {"timing.json", "results.json", "report.html"}
+
+
+def _snapshot(workdir):
+  """File -> its bytes, but for what holds times."""
+  return {
+    str(path.relative_to(workdir)): path.read_bytes()
+    for path in sorted(workdir.rglob("*"))
+    if path.is_file() and path.name not in TIMED
+  }
+
+
+def _results(workdir):
+  results = files.read_json(workdir / "results.json")
+  del results["timing_seconds"], results["environment"]
+  return results
+
+
+@pytest.fixture
+def workdir(finished, tmp_path):
+  """A finished run to damage."""
+  return shutil.copytree(finished, tmp_path / "run")
+
+
+def test_split_is_saved_with_the_run(finished, tiny_config):
+  saved = files.read_arrays(finished / "split.npz")
+  config = tiny_config()
+  expected = splits.split(1797, **config.split)
+  for name, ids in expected._asdict().items():
+    np.testing.assert_array_equal(saved[name], ids)
+
+
+def test_stores_hold_one_model_a_target(finished, tiny_config):
+  """Row i of a store belongs to target i: trained by itself it is the same."""
+  experiment = stages.build(tiny_config(), finished)
+  for name, part in (("shadow", "shadow"), ("released", "targets")):
+    rows = store.open_rows(finished / name)
+    assert len(rows) == len(getattr(experiment.split, part))
+    assert store.missing(finished / name) == []
+  rows = store.open_rows(finished / "shadow").all()
+  base = files.read_arrays(finished / "base.npz")["params"]
+  assert base.shape == rows[0].shape == (experiment.model.num_params,)
+  # The signal: shadow models differ by little, and by no little noise.
+  spread = np.sqrt(np.mean((rows - base) ** 2))
+  assert 0 < spread < 0.1 * np.sqrt(np.mean(base**2))
+
+  train = recipe.make_train(experiment.model, experiment.recipe)
+  x, y = experiment.records("shadow")
+  keys = recipe.Keys(
+    prng.stream(experiment.key, "init"), prng.stream(experiment.key, "order")
+  )
+  for i in (0, 3, 4, 79):  # both sides of a chunk's border, and the last
+    one = train(
+      *(keys, experiment.records("fixed"), Records(x[i], y[i])),
+      experiment.hparams,
+    )
+    error = np.sqrt(np.mean((rows[i] - tree.flatten(one)) ** 2))
+    assert error < 1e-3 * spread
+
+
+def test_a_second_run_changes_nothing(workdir, tiny_config):
+  before, results = _snapshot(workdir), _results(workdir)
+  stages.run(tiny_config(), workdir)
+  assert _snapshot(workdir) == before
+  assert _results(workdir) == results
+
+
+def test_results_are_computed_from_what_is_stored(workdir, tiny_config):
+  """Delete what follows the attack: it comes back equal."""
+  results, page = _results(workdir), workdir / "report.html"
+  shutil.rmtree(workdir / "evaluation")
+  shutil.rmtree(workdir / "figures")
+  (workdir / "results.json").unlink()
+  page.unlink()
+  stages.run(tiny_config(), workdir)
+  assert _results(workdir) == results and page.exists()
+
+
+def _truncate(path):
+  path.write_bytes(path.read_bytes()[:-7])
+
+
+def _flip(path):
+  raw = bytearray(path.read_bytes())
+  raw[len(raw) // 2] ^= 1
+  path.write_bytes(raw)
+
+
+@pytest.mark.parametrize("kind", ["npy", "sha256"])
+@pytest.mark.parametrize("damage", [_truncate, _flip, lambda p: p.unlink()])
+def test_a_damaged_chunk_is_trained_again_to_the_same_bytes(
+  workdir, tiny_config, damage, kind
+):
+  before = _snapshot(workdir)
+  times = {p: p.stat().st_mtime_ns for p in (workdir / "shadow").glob("*.npy")}
+  damage(workdir / f"shadow/chunk-00005.{kind}")
+  experiment = stages.build(tiny_config(), workdir)
+  registry.find("stages", "shadow").run(experiment)
+  after = _snapshot(workdir)
+  assert before.pop("metrics.jsonl") != after.pop("metrics.jsonl")
+  assert after == before
+  again = {p.name for p, t in times.items() if p.stat().st_mtime_ns != t}
+  assert again == {"chunk-00005.npy"}  # and no other
+
+
+def test_perf_changes_no_answer(finished, tiny_config, tmp_path):
+  """Other chunks and blocks: the same within float32's tolerance."""
+  changes = {"perf.chunk_models": 33, "perf.block_mib": 1}
+  stages.run(tiny_config(**changes), tmp_path / "run")
+  for name in ("shadow", "released"):
+    ours, other = (
+      store.open_rows(w / name).all() for w in (finished, tmp_path / "run")
+    )
+    spread = np.sqrt(np.mean((ours - ours.mean(0)) ** 2))
+    assert np.sqrt(np.mean((ours - other) ** 2)) < 1e-3 * spread
+  ours, other = _results(finished), _results(tmp_path / "run")
+  for group in ("attacks", "baselines"):
+    for name, row in ours[group].items():
+      for metric in ("mse_mean", "mae_mean", "psnr_mean", "ssim_mean"):
+        again = other[group][name][metric]
+        assert again == pytest.approx(row[metric], rel=0.01), (name, metric)
+
+
+@pytest.mark.parametrize(
+  "changes",
+  [
+    {"perf.chunk_models": 5},
+    {"perf.block_mib": 1},
+    {"title": "Another title"},
+    {"perf.checkpoint_seconds": 5.0},
+  ],
+)
+def test_a_run_goes_on_under_another_perf(workdir, tiny_config, changes):
+  (workdir / "shadow/chunk-00005.npy").unlink()
+  before = _snapshot(workdir) | {
+    "shadow/chunk-00005.npy": b"",
+    "metrics.jsonl": b"",
+  }
+  experiment = stages.build(tiny_config(**changes), workdir)
+  stages._claim(experiment)
+  registry.find("stages", "shadow").run(experiment)
+  after = _snapshot(workdir)
+  assert before.keys() == after.keys()
+  assert {k for k in before if before[k] != after[k]} == {
+    "shadow/chunk-00005.npy",
+    "metrics.jsonl",
+  }
+
+
+def test_a_kill_between_config_and_split(workdir, tiny_config):
+  split = workdir / "split.npz"
+  before = split.read_bytes()
+  split.unlink()
+  stages._claim(stages.build(tiny_config(), workdir))
+  assert split.read_bytes() == before
+
+
+def test_a_line_of_the_log_torn_by_a_full_disk(workdir, tiny_config):
+  log = workdir / "metrics.jsonl"
+  good = log.read_text()
+  log.write_text('{"stage": "reconstr' + good)
+  before = (workdir / "figures/training.png").read_bytes()
+  (workdir / "figures/training.png").unlink()
+  stages.run(tiny_config(), workdir)
+  assert (workdir / "figures/training.png").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+  "changes, message",
+  [
+    ({"seed": 1}, r"differs in seed \(0 there, 1 here\)"),
+    ({"training.learning_rate": 0.5}, "differs in training.learning_rate"),
+    ({"data.source": "fake"}, "differs in data.source"),
+  ],
+)
+def test_a_workdir_of_another_experiment_is_refused(
+  workdir, tiny_config, changes, message
+):
+  before = _snapshot(workdir)
+  with pytest.raises(UserError, match=f"belongs to another .*{message}"):
+    stages.run(tiny_config(**changes), workdir)
+  assert _snapshot(workdir) == before
+
+
+def test_other_data_under_the_same_config_are_noticed(tiny_config, tmp_path):
+  rng = np.random.default_rng(0)
+  path = tmp_path / "own.npz"
+  config = tiny_config(**{"data.source": "npz", "data.path": str(path)})
+  for i in range(2):
+    x = rng.uniform(size=(200, 8, 8)).astype(np.float32)
+    np.savez(path, x=x, y=np.arange(200) % 4)
+    experiment = stages.build(config, tmp_path / "run")
+    if i:
+      with pytest.raises(UserError, match="differs in the data themselves"):
+        stages._claim(experiment)
+    else:
+      stages._claim(experiment)
+
+
+def test_a_folder_of_something_else_is_refused(tiny_config, tmp_path):
+  (tmp_path / "thesis.tex").write_text("")
+  with pytest.raises(UserError, match="is not empty and holds no experiment"):
+    stages.run(tiny_config(), tmp_path)
+  assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+  for path in (tmp_path / "thesis.tex", tmp_path / "thesis.tex/run"):
+    with pytest.raises(UserError, match="cannot make the folder"):
+      stages.run(tiny_config(), path)
+
+
+@pytest.mark.parametrize(
+  "changes, message",
+  [
+    ({"training.batch_size": 31}, "31 exceeds the 30 records of split.fixed"),
+    ({"training.steps": 0}, "training.steps must be at least 1"),
+    ({"perf.chunk_models": 0}, "perf.chunk_models must be at least 1"),
+    ({"split.targets": 1}, "split.targets must be at least 2"),
+    ({"split.seed": -1}, "split.seed must be at least 0"),
+    ({"evaluation.fpr": (0.01, 1.0)}, "evaluation.fpr must lie between"),
+    ({"evaluation.ridge_shadows": 1}, "ridge_shadows must be at least 2"),
+    ({"evaluation.classifier.epochs": 0}, "needs epochs and batch_size"),
+    ({"evaluation.classifier.name": "cnn"}, "unknown model 'cnn'"),
+    ({"reconstructors.bilinear.network": "cnn"}, "unknown reconstructor"),
+    ({"reconstructors.bilinear.patience": -1}, "patience must be 0"),
+    ({"reconstructors.bilinear.batch_size": 99}, "leave nothing to train"),
+    ({"stages": ("shadow", "repport")}, "must include 'evaluate'"),
+    ({"stages": ("evaluate", "repport")}, "unknown stage 'repport'; known"),
+  ],
+)
+def test_a_bad_config_is_refused_before_anything_is_written(
+  tiny_config, tmp_path, changes, message
+):
+  with pytest.raises(UserError, match=message):
+    stages.run(tiny_config(**changes), tmp_path / "run")
+  assert not (tmp_path / "run").exists()
+
+
+def test_diverged_models_are_named(tiny_config, tmp_path):
+  config = tiny_config(**{"training.learning_rate": 1e30})
+  with pytest.raises(UserError, match="diverged.*lower training.learning_rate"):
+    stages.run(config, tmp_path / "run")
+  assert not list((tmp_path / "run").rglob("chunk-*"))
+
+
+@pytest.mark.parametrize("shape", [(6,), (6, 5, 2)])
+def test_records_of_any_shape_go_all_the_way(tiny_config, tmp_path, shape):
+  """Features without pixels, and images no viewer knows how to colour."""
+  rng = np.random.default_rng(0)
+  x = rng.uniform(size=(200, *shape)).astype(np.float32)
+  np.savez(tmp_path / "own.npz", x=x, y=np.arange(200) % 3)
+  config = tiny_config(
+    **{"data.source": "npz", "data.path": str(tmp_path / "own.npz")}
+  )
+  results = stages.run(config, tmp_path / "run")
+  row = results["attacks"]["bilinear"]
+  assert (row["ssim_mean"] is None) == (len(shape) == 1)
+  assert row["mse_mean"] > 0 and row["targets"] == 12
+  guess = files.read_arrays(tmp_path / "run/attacks/bilinear.npz")["x"]
+  assert guess.shape == (12, *shape)
+  assert (tmp_path / "run/report.html").exists()
+  assert not (tmp_path / "run/figures/grid.png").exists()
+
+
+def test_evaluation_targets_play_no_part_in_the_fit(
+  finished, tiny_config, tmp_path
+):
+  """The network is the same whatever the targets are: the log of its losses
+  does not move when they do."""
+  x, y = data.load(DataSpec("digits")).records
+  ids = files.read_arrays(finished / "split.npz")["targets"]
+  x = x.copy()
+  x[ids] = 1 - x[ids]
+  np.savez(tmp_path / "own.npz", x=x, y=y, num_classes=10)
+  config = tiny_config(
+    **{"data.source": "npz", "data.path": str(tmp_path / "own.npz")}
+  )
+  stages.run(config, tmp_path / "run")
+
+  def losses(workdir):
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    rows = map(json.loads, lines)
+    return [row for row in rows if row["stage"] == "reconstructor"]
+
+  assert losses(finished) == losses(tmp_path / "run")
+  first, second = (_results(w)["attacks"] for w in (finished, tmp_path / "run"))
+  assert first["bilinear"]["mse_mean"] != second["bilinear"]["mse_mean"]
