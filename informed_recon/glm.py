@@ -102,9 +102,7 @@ def get(family: str, link: str | None = None) -> Family:
     UserError: the family or its link is unknown; the message lists the known.
   """
   if family not in FAMILIES:
-    raise UserError(
-      f"unknown family {family!r}; known: {', '.join(FAMILIES)}"
-    )
+    raise UserError(f"unknown family {family!r}; known: {', '.join(FAMILIES)}")
   links = FAMILIES[family]
   if link is None:
     return next(iter(links.values()))

@@ -21,6 +21,11 @@ from informed_recon import glm
 
 # Step lengths tried at once, where a step has to be shortened.
 _SHORTER = 0.5 ** np.arange(0, 30)
+# A gradient this small against the target's own residual ends `fit_many`.
+GOAL = 1e-13
+# Past steps that Anderson mixing looks at.
+_MEMORY = 8
+MAX_STEPS = 100
 
 
 class Fitted(NamedTuple):
@@ -28,7 +33,9 @@ class Fitted(NamedTuple):
 
   weights: np.ndarray  # (K, d) or (B, K, d) float64
   intercept: np.ndarray | None  # (K,) or (B, K) float64
-  gradient: np.ndarray  # () or (B,) largest entry of the objective's gradient
+  # () largest entry of the gradient that is left; (B,) from `fit_many`, there
+  # relative to the largest entry of the target's residual.
+  gradient: np.ndarray
   steps: np.ndarray  # () or (B,) steps taken
 
 
@@ -90,12 +97,17 @@ def _hessian(family, theta, x, y, penalty):
   return h
 
 
-@functools.partial(jax.jit, static_argnames=("family", "max_steps"))
-def _newton_cg(family, theta, x, y, penalty, max_steps):
-  """Damped Newton steps by conjugate gradients, down to a small gradient."""
+def _newton_cg(theta, loss, grad, max_steps):
+  """Damped Newton steps by conjugate gradients, as far as rounding lets it.
 
-  def grad(theta):
-    return _gradient(family, theta, x, y, penalty)
+  Args:
+    theta: (K, D) start.
+    loss, grad: the objective and its gradient, functions of theta.
+    max_steps: limit on Newton steps.
+
+  Returns:
+    theta, its gradient's largest entry, steps taken.
+  """
 
   def step(state):
     theta, g, steps, _ = state
@@ -106,21 +118,21 @@ def _newton_cg(family, theta, x, y, penalty, max_steps):
     size = jnp.linalg.norm(g)
     # Loose far from the optimum, tight near it: superlinear overall.
     direction, _ = jax.scipy.sparse.linalg.cg(
-      product, -g, tol=jnp.minimum(0.1, jnp.sqrt(size / scale)), maxiter=1000
+      product,
+      -g,
+      tol=jnp.clip(jnp.sqrt(size / scale), 1e-6, 0.1),
+      maxiter=1000,
     )
-    losses = jax.lax.map(
-      lambda a: _loss(family, theta + a * direction, x, y, penalty),
-      jnp.asarray(_SHORTER[:12]),
-    )
+    lengths = jnp.asarray(_SHORTER[:12])
+    losses = jax.lax.map(lambda a: loss(theta + a * direction), lengths)
     losses = jnp.where(jnp.isnan(losses), jnp.inf, losses)
     # Near the optimum losses differ by rounding only: then take the full step,
     # and end where the gradient does not shrink any more either.
-    loss = _loss(family, theta, x, y, penalty)
-    flat = loss - jnp.min(losses) <= 1e-13 * jnp.abs(loss)
-    best = jnp.where(flat, 0, jnp.argmin(losses))
-    moved = theta + jnp.asarray(_SHORTER)[best] * direction
+    now = loss(theta)
+    flat = now - jnp.min(losses) <= 1e-12 * jnp.abs(now)
+    moved = theta + lengths[jnp.where(flat, 0, jnp.argmin(losses))] * direction
     g_moved = grad(moved)
-    stuck = flat & (jnp.linalg.norm(g_moved) >= size)
+    stuck = flat & ~(jnp.linalg.norm(g_moved) < 0.9 * size)
     return (
       jnp.where(stuck, theta, moved),
       jnp.where(stuck, g, g_moved),
@@ -128,16 +140,28 @@ def _newton_cg(family, theta, x, y, penalty, max_steps):
       stuck,
     )
 
-  scale = jnp.linalg.norm(grad(jnp.zeros_like(theta)))
+  scale = jnp.linalg.norm(grad(theta))
   start = (theta, grad(theta), 0, False)
-  theta, _, steps, _ = jax.lax.while_loop(
-    lambda s: (
-      (jnp.linalg.norm(s[1]) > 1e-8 * scale) & (s[2] < max_steps) & ~s[3]
-    ),
-    step,
-    start,
+  theta, g, steps, _ = jax.lax.while_loop(
+    lambda s: (s[2] < max_steps) & ~s[3] & jnp.any(s[1] != 0), step, start
   )
-  return theta, steps
+  return theta, jnp.max(jnp.abs(g)), steps
+
+
+@functools.partial(jax.jit, static_argnames=("family", "max_steps"))
+def _fit_known(family, x, y, penalty, max_steps):
+  """The model of the fixed set alone, from zero."""
+
+  def grad(theta):
+    return _gradient(family, theta, x, y, penalty)
+
+  theta = jnp.zeros((y.shape[1], x.shape[1]), x.dtype)
+  return _newton_cg(
+    theta,
+    lambda theta: _loss(family, theta, x, y, penalty),
+    grad,
+    max_steps,
+  )
 
 
 def _proximal(family, h, center, spread, y):
@@ -161,59 +185,104 @@ def _proximal(family, h, center, spread, y):
   return jax.lax.fori_loop(0, 25, step, h)
 
 
-def _fit_one(family, theta, factor, x, y, penalty, target, max_steps):
+def _add_target(family, theta, factor, x, y, penalty, target, max_steps):
   """Adds one target to the model that was fitted without it.
 
-  Chord iteration: the Hessian of everything known stays factored where it was,
-  at the optimum without the target; the target's curvature is exact. Steps
-  that do not shrink the gradient are halved; it ends where rounding does not
-  let it shrink further.
+  Chord steps: the Hessian of everything known stays factored where it was, at
+  the optimum without the target, while the target's own loss is exact. Where
+  the target moves the others' curvature these converge slowly or not at all;
+  Anderson mixing of the last steps (Walker and Ni 2011, section 2) restores
+  the pace, and a mixture that goes astray is dropped for a shorter step from
+  the best point so far.
   """
   tx, ty = target
-  K, D = theta.shape
-  shape = theta.shape
-  jacobian = jnp.kron(jnp.eye(K), tx[None])  # (K, P), of h by theta
+  jacobian = jnp.kron(jnp.eye(ty.size), tx[None])  # (K, P), of h by theta
   towards = cho_solve(factor, jacobian.T)  # (P, K)
   spread = jacobian @ towards  # (K, K)
 
-  def gradients(theta):
-    known = _gradient(family, theta, x, y, penalty)
-    r = family.residual(theta @ tx, ty)
-    return known, jnp.max(jnp.abs(known + jnp.outer(r, tx)))
+  def measure(flat):
+    """The proposed step at theta, and the size of the gradient there.
 
-  def step(state):
-    theta, known, size, length, steps, stuck = state
+    Relative to the target's residual, which is what an attack divides by.
+    """
+    theta_here = flat.reshape(theta.shape)
+    known = _gradient(family, theta_here, x, y, penalty)
+    h = theta_here @ tx
+    own = family.residual(h, ty)
+    size = jnp.max(jnp.abs(known + jnp.outer(own, tx)))
+    size = size / jnp.max(jnp.abs(own))
     u = cho_solve(factor, known.ravel())
-    h = theta @ tx
     h = _proximal(family, h, h - jacobian @ u, spread, ty)
-    r = family.residual(h, ty)
-    moved = theta - length * (u + towards @ r).reshape(shape)
-    known_moved, size_moved = gradients(moved)
-    better = size_moved < size
-    return (
-      jnp.where(better, moved, theta),
-      jnp.where(better, known_moved, known),
-      jnp.where(better, size_moved, size),
-      jnp.where(better, jnp.minimum(1.0, 2 * length), length / 2),
-      steps + 1,
-      jnp.where(better & (size_moved < 0.9 * size), 0, stuck + 1),
+    move = -(u + towards @ family.residual(h, ty))
+    return move, jnp.where(jnp.isnan(size), jnp.inf, size)
+
+  def mix(moves, points, move, fill):
+    """Coefficients of the past differences that cancel the step best."""
+    used = jnp.arange(_MEMORY) < fill
+    d = jnp.where(used[:, None], moves, 0.0)
+    gram = d @ d.T
+    ridge = 1e-14 * jnp.trace(gram) + jnp.where(used, 0.0, 1.0)
+    gamma = jnp.linalg.solve(gram + jnp.diag(ridge), d @ move)
+    return move - gamma @ (d + jnp.where(used[:, None], points, 0.0))
+
+  def step(s):
+    moved = s.at + jnp.where(
+      s.fill > 0, mix(s.moves, s.points, s.move, s.fill), s.length * s.move
+    )
+    move, size = measure(moved)
+    astray = ~(size < 10 * s.best_size)
+    better = size < s.best_size
+    slot = s.steps % _MEMORY
+    return _Chord(
+      at=jnp.where(astray, s.best, moved),
+      move=jnp.where(astray, s.best_move, move),
+      best=jnp.where(better, moved, s.best),
+      best_move=jnp.where(better, move, s.best_move),
+      best_size=jnp.where(better, size, s.best_size),
+      points=s.points.at[slot].set(moved - s.at),
+      moves=s.moves.at[slot].set(move - s.move),
+      # The ring is filled from slot 0 again after a restart.
+      fill=jnp.where(astray, 0, jnp.minimum(s.fill + 1, _MEMORY)),
+      length=jnp.where(astray & (s.fill == 0), s.length / 2, s.length),
+      steps=jnp.where(astray, 0, s.steps + 1),
+      total=s.total + 1,
+      stuck=jnp.where(size < 0.9 * s.best_size, 0, s.stuck + 1),
     )
 
-  known, size = gradients(theta)
-  theta, _, size, _, steps, _ = jax.lax.while_loop(
-    lambda s: (s[4] < max_steps) & (s[5] < 4) & (s[2] > 0),
+  start = theta.ravel()
+  move, size = measure(start)
+  past = jnp.zeros((_MEMORY, start.size), start.dtype)
+  found = jax.lax.while_loop(
+    lambda s: (s.total < max_steps) & (s.stuck < 12) & (s.best_size > GOAL),
     step,
-    (theta, known, size, jnp.ones((), theta.dtype), 0, 0),
+    _Chord(start, move, start, move, size, past, past, 0, 1.0, 0, 0, 0),
   )
-  return theta, size, steps
+  return found.best.reshape(theta.shape), found.best_size, found.total
+
+
+class _Chord(NamedTuple):
+  """State of `_add_target`."""
+
+  at: jax.Array  # (P,) theta now
+  move: jax.Array  # (P,) the step proposed there
+  best: jax.Array  # (P,) theta of the smallest gradient
+  best_move: jax.Array  # (P,)
+  best_size: jax.Array  # () its gradient, against the target's residual
+  points: jax.Array  # (M, P) past differences of theta
+  moves: jax.Array  # (M, P) past differences of the proposed step
+  fill: jax.Array  # () how many of them count
+  length: jax.Array  # () of a step without mixing
+  steps: jax.Array  # () since the last restart
+  total: jax.Array  # ()
+  stuck: jax.Array  # () steps since the gradient last shrank
 
 
 @functools.partial(jax.jit, static_argnames=("family", "max_steps", "chunk"))
-def _fit_targets(
+def _each_target(
   family, theta, factor, x, y, penalty, targets, max_steps, chunk
 ):
   return jax.lax.map(
-    lambda target: _fit_one(
+    lambda target: _add_target(
       family, theta, (factor, False), x, y, penalty, target, max_steps
     ),
     targets,
@@ -226,44 +295,11 @@ def _factor(family, theta, x, y, penalty):
   return cho_factor(_hessian(family, theta, x, y, penalty))[0]
 
 
-@functools.partial(jax.jit, static_argnames="family")
-def _polish(family, theta, factor, x, y, penalty):
-  """Chord steps with a fresh factor, as long as the gradient shrinks."""
-
-  def step(state):
-    theta, size, steps, stuck = state
-    g = _gradient(family, theta, x, y, penalty)
-    moved = theta - cho_solve((factor, False), g.ravel()).reshape(theta.shape)
-    moved_size = jnp.max(jnp.abs(_gradient(family, moved, x, y, penalty)))
-    better = moved_size < size
-    return (
-      jnp.where(better, moved, theta),
-      jnp.where(better, moved_size, size),
-      steps + 1,
-      jnp.where(moved_size < 0.9 * size, 0, stuck + 1),
-    )
-
-  size = jnp.max(jnp.abs(_gradient(family, theta, x, y, penalty)))
-  theta, size, steps, _ = jax.lax.while_loop(
-    lambda s: (s[2] < 100) & (s[3] < 4), step, (theta, size, 0, 0)
-  )
-  return theta, size, steps
-
-
 def _split(theta, intercept):
   theta = np.asarray(theta)
   if not intercept:
     return theta, None
   return theta[..., :-1], theta[..., -1]
-
-
-def _base(family, x, y, penalty, link, max_steps=100):
-  member = glm.get(family, link)
-  theta = np.zeros((y.shape[1], x.shape[1]))
-  theta, steps = _newton_cg(member, theta, x, y, penalty, max_steps)
-  factor = _factor(member, theta, x, y, penalty)
-  theta, size, polished = _polish(member, theta, factor, x, y, penalty)
-  return member, theta, factor, size, steps + polished
 
 
 def fit(
@@ -288,16 +324,19 @@ def fit(
     penalise_intercept: whether it is under the penalty.
     link: see `glm.get`.
 
-  Cost: conjugate-gradient steps of two products with x each, then one
-  Cholesky factor of the (P, P) Hessian.
+  Cost: conjugate-gradient steps, of two products with x each.
   """
   x = _design(x, intercept)
   penalty = _penalties(
     x.shape[1] - intercept, l2, intercept, penalise_intercept
   )
   with jax.enable_x64(True):
-    _, theta, _, size, steps = _base(family, x, np.asarray(y), penalty, link)
-    return Fitted(*_split(theta, intercept), np.asarray(size), np.asarray(steps))
+    theta, size, steps = _fit_known(
+      glm.get(family, link), x, np.asarray(y, np.float64), penalty, MAX_STEPS
+    )
+    return Fitted(
+      *_split(theta, intercept), np.asarray(size), np.asarray(steps)
+    )
 
 
 def fit_many(
@@ -312,7 +351,7 @@ def fit_many(
   penalise_intercept: bool = False,
   link: str | None = None,
   chunk: int = 50,
-  max_steps: int = 100,
+  max_steps: int = 60,
 ) -> Fitted:
   """Fits B models, each to the fixed set and one target, to their optimum.
 
@@ -336,17 +375,15 @@ def fit_many(
     x.shape[1] - intercept, l2, intercept, penalise_intercept
   )
   with jax.enable_x64(True):
+    member = glm.get(family, link)
     y = np.asarray(y, np.float64)
-    member, theta, factor, _, _ = _base(family, x, y, penalty, link)
-    theta, size, steps = _fit_targets(
-      member,
-      theta,
-      factor,
-      x,
-      y,
-      penalty,
-      (target_x, np.asarray(target_y, np.float64)),
-      max_steps,
-      min(chunk, len(target_x)),
+    targets = (target_x, np.asarray(target_y, np.float64))
+    known = (x, y, penalty)
+    theta, _, _ = _fit_known(member, *known, MAX_STEPS)
+    factor = _factor(member, theta, *known)
+    theta, size, steps = _each_target(
+      member, theta, factor, *known, targets, max_steps, chunk
     )
-    return Fitted(*_split(theta, intercept), np.asarray(size), np.asarray(steps))
+    return Fitted(
+      *_split(theta, intercept), np.asarray(size), np.asarray(steps)
+    )
