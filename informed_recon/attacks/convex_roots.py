@@ -22,8 +22,7 @@ _LENGTHS = np.logspace(-6, 6, 4001)
 
 def _rows(problem, h, y):
   """Residuals (m, K) at predictors h (m, K) for one response y (K,)."""
-  with np.errstate(all="ignore"):
-    return np.asarray(jax.vmap(lambda one: problem.family.residual(one, y))(h))
+  return np.asarray(jax.vmap(lambda one: problem.family.residual(one, y))(h))
 
 
 def _roots(problem, y, a, rho, unit):
@@ -37,9 +36,11 @@ def _roots(problem, y, a, rho, unit):
   found = []
   for sign in (1.0, -1.0):
     lengths = sign * unit * _LENGTHS
-    gaps = gap(lengths)
+    with np.errstate(over="ignore"):  # exp at absurd lengths
+      gaps = gap(lengths)
     fine = np.isfinite(gaps[:-1]) & np.isfinite(gaps[1:])
-    for i in np.flatnonzero(fine & (gaps[:-1] * gaps[1:] <= 0)):
+    crosses = np.sign(gaps[:-1]) * np.sign(gaps[1:]) <= 0
+    for i in np.flatnonzero(fine & crosses):
       if gaps[i + 1] == 0:  # the next interval starts on this root
         continue
       c = optimize.brentq(

@@ -33,7 +33,6 @@ from sklearn import linear_model, multiclass, pipeline, preprocessing, svm
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
-from informed_recon import glm
 from informed_recon.attacks import convex, convex_inputs
 from informed_recon.types import Reconstruction, UserError
 
@@ -289,7 +288,7 @@ def unfold(estimator, known_x):
     raise UserError(f"{type(estimator).__name__} is not fitted") from None
   except TypeError:
     raise UserError(
-      f"expected a fitted scikit-learn estimator, got {type(estimator).__name__}"
+      f"not a fitted scikit-learn estimator: {type(estimator).__name__}"
     ) from None
   scalers = []
   if isinstance(estimator, pipeline.Pipeline):
