@@ -66,22 +66,33 @@ def _penalties(d, l2, intercept, penalise_intercept):
   return penalty
 
 
+def _shift(family, theta, penalty):
+  """(D,) sums over classes of what a softmax leaves undetermined.
+
+  Adding one number to all outputs changes no probability, so along that shift
+  a coefficient without penalty is free, and rounding would carry it away.
+  Half the squared shift joins the objective: it is zero at the optimum, which
+  it selects, and changes nothing else.
+  """
+  free = (penalty == 0) & (family is glm.SOFTMAX)
+  return jnp.where(free, jnp.sum(theta, axis=0), 0.0)
+
+
 def _loss(family, theta, x, y, penalty):
   losses = jax.vmap(family.loss)(x @ theta.T, y)
-  return jnp.sum(losses) + 0.5 * jnp.sum(penalty * theta**2)
+  free = _shift(family, theta, penalty)
+  return (
+    jnp.sum(losses) + 0.5 * jnp.sum(penalty * theta**2) + 0.5 * jnp.sum(free**2)
+  )
 
 
 def _gradient(family, theta, x, y, penalty):
   r = jax.vmap(family.residual)(x @ theta.T, y)
-  return r.T @ x + penalty * theta
+  return r.T @ x + penalty * theta + _shift(family, theta, penalty)
 
 
 def _hessian(family, theta, x, y, penalty):
-  """(P, P) Hessian, with softmax's flat direction held by a unit curvature.
-
-  Adding one number to all outputs of a softmax changes no probability, so an
-  intercept out of the penalty leaves the Hessian singular along that shift.
-  """
+  """(P, P) Hessian."""
   curvature = jax.vmap(jax.jacfwd(family.residual))(x @ theta.T, y)  # (n, K, K)
   K, D = theta.shape
   pairs = jnp.asarray([(k, m) for k in range(K) for m in range(K)])
@@ -92,8 +103,7 @@ def _hessian(family, theta, x, y, penalty):
   h = blocks.reshape(K, K, D, D).transpose(0, 2, 1, 3).reshape(K * D, K * D)
   h = h + jnp.diag(jnp.tile(penalty, K))
   if family is glm.SOFTMAX:
-    flat = jnp.tile((penalty == 0).astype(h.dtype), K)
-    h = h + jnp.outer(flat, flat)
+    h = h + jnp.kron(jnp.ones((K, K)), jnp.diag(1.0 * (penalty == 0)))
   return h
 
 
