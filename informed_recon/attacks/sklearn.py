@@ -1,0 +1,348 @@
+"""Reconstruction from fitted scikit-learn estimators, taken as they are.
+
+Each estimator has its own conventions, which are read off it here and turned
+into the sum form of `attacks.convex`:
+
+- LogisticRegression: l2 = 1 / C. Several classes are one softmax, whose
+  unpenalised intercept is determined up to a common shift, which changes no
+  probability and no gradient. liblinear puts its intercept under the penalty
+  (divided by intercept_scaling^2) and fits one class against the rest. Under an
+  l1 penalty (saga) a feature whose weights are all zero is lost.
+- LinearRegression, Ridge, RidgeClassifier: l2 = alpha; RidgeClassifier fits
+  responses -1 and 1.
+- PoissonRegressor, GammaRegressor, ElasticNet, Lasso, SGDClassifier with
+  log_loss: alpha is per record, so l2 = alpha n with n counting the target.
+- LinearSVC with squared hinge: l2 = 1 / C, the intercept penalised as in
+  liblinear.
+- OneVsRestClassifier over a binary classifier of these.
+- class_weight: the target's weight depends on its label, and with "balanced"
+  so does everybody's, so each label is tried and the one that explains the
+  weights is kept. Weights given to `fit` are not stored by estimators; these
+  are taken to be 1.
+- Pipeline of scalers and one of these: the attack runs on scaled features and
+  the scaling is undone. A scaler that was fitted with the target among its
+  records gives the target away by itself: n mean_ minus the known sum is every
+  feature exactly, whatever the model is, and min, max or quantiles show each
+  feature in which the target is extreme.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn import linear_model, multiclass, pipeline, preprocessing, svm
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import check_is_fitted
+
+from informed_recon.attacks import convex, convex_inputs
+from informed_recon.types import Reconstruction, UserError
+
+_SCALERS = (
+  preprocessing.StandardScaler,
+  preprocessing.MinMaxScaler,
+  preprocessing.MaxAbsScaler,
+  preprocessing.RobustScaler,
+)
+
+
+class Released(NamedTuple):
+  """What an estimator says of itself; penalties in sum form unless marked."""
+
+  family: str
+  l2: Any = 0.0  # a number, or (K, 1) with one penalty an output
+  l1: float = 0.0
+  l2_intercept: float = 0.0
+  mean_form: bool = False  # penalties still want multiplying by n
+
+
+def _logistic_regression(e) -> Released:
+  C = float(e.C)
+  penalty = getattr(e, "penalty", "deprecated")
+  ratio = {"l2": 0.0, "l1": 1.0}.get(penalty, e.l1_ratio or 0.0)
+  strength = 0.0 if penalty is None else 1.0 / C
+  l2, l1 = (1.0 - ratio) * strength, ratio * strength
+  if e.solver == "liblinear":
+    if l1:
+      raise UserError(
+        "liblinear's l1 penalty is not supported; refit with saga"
+      )
+    return Released("logistic", l2=l2, l2_intercept=l2 / e.intercept_scaling**2)
+  one_vs_rest = getattr(e, "multi_class", "auto") == "ovr"
+  several = len(e.classes_) > 2 and not one_vs_rest
+  return Released("softmax" if several else "logistic", l2=l2, l1=l1)
+
+
+def _ridge(e) -> Released:
+  if getattr(e, "positive", False):
+    raise UserError("positive=True holds weights at zero; not supported")
+  alpha = np.asarray(getattr(e, "alpha", 0.0), np.float64)
+  return Released("linear", l2=alpha[:, None] if alpha.ndim else float(alpha))
+
+
+def _elastic_net(e) -> Released:
+  if e.positive:
+    raise UserError("positive=True holds weights at zero; not supported")
+  return Released(
+    "linear",
+    l2=e.alpha * (1.0 - e.l1_ratio),
+    l1=e.alpha * e.l1_ratio,
+    mean_form=True,
+  )
+
+
+def _linear_svc(e) -> Released:
+  if e.loss != "squared_hinge" or e.penalty != "l2":
+    raise UserError(
+      "LinearSVC is supported with loss='squared_hinge', penalty='l2'; got "
+      f"{e.loss!r}, {e.penalty!r}"
+    )
+  if e.multi_class != "ovr" and len(e.classes_) > 2:
+    raise UserError("LinearSVC is supported with multi_class='ovr'")
+  return Released(
+    "squared_hinge",
+    l2=1.0 / e.C,
+    l2_intercept=1.0 / e.C / e.intercept_scaling**2,
+  )
+
+
+def _sgd(e) -> Released:
+  if e.loss != "log_loss":
+    raise UserError(
+      f"SGDClassifier is supported with loss='log_loss', got {e.loss!r}"
+    )
+  ratio = {"l2": 0.0, "l1": 1.0, None: 0.0}.get(e.penalty, e.l1_ratio)
+  alpha = 0.0 if e.penalty is None else e.alpha
+  return Released(
+    "logistic", l2=alpha * (1.0 - ratio), l1=alpha * ratio, mean_form=True
+  )
+
+
+_READERS = {
+  linear_model.LogisticRegression: _logistic_regression,
+  linear_model.LinearRegression: _ridge,
+  linear_model.Ridge: _ridge,
+  linear_model.RidgeClassifier: _ridge,
+  linear_model.ElasticNet: _elastic_net,
+  linear_model.Lasso: _elastic_net,
+  linear_model.PoissonRegressor: lambda e: Released(
+    "poisson", l2=e.alpha, mean_form=True
+  ),
+  linear_model.GammaRegressor: lambda e: Released(
+    "gamma", l2=e.alpha, mean_form=True
+  ),
+  linear_model.SGDClassifier: _sgd,
+  svm.LinearSVC: _linear_svc,
+}
+
+
+def _read(estimator):
+  """(`Released`, weights, intercept or None, classes or None)."""
+  if isinstance(estimator, multiclass.OneVsRestClassifier):
+    parts = estimator.estimators_
+    if len(parts) < 2 or estimator.multilabel_:
+      raise UserError("OneVsRestClassifier is supported for 3 or more classes")
+    read = [_read(part) for part in parts]
+    released = read[0][0]
+    intercept = None
+    if read[0][2] is not None:
+      intercept = np.concatenate([np.ravel(r[2]) for r in read])
+    weights = np.concatenate([r[1] for r in read])
+    return released, weights, intercept, estimator.classes_
+  reader = _READERS.get(type(estimator))
+  if reader is None:
+    known = ", ".join(sorted(c.__name__ for c in _READERS))
+    raise UserError(
+      f"{type(estimator).__name__} has no closed-form attack; supported: "
+      f"{known}, OneVsRestClassifier, and a Pipeline of scalers and one of them"
+    )
+  weights = estimator.coef_
+  if hasattr(weights, "toarray"):
+    weights = weights.toarray()
+  weights = np.atleast_2d(weights)
+  intercept = estimator.intercept_ if estimator.fit_intercept else None
+  if intercept is not None:
+    intercept = np.broadcast_to(np.ravel(intercept), (len(weights),))
+  return (
+    reader(estimator),
+    weights,
+    intercept,
+    getattr(estimator, "classes_", None),
+  )
+
+
+def _signs(classes, known_y, n_outputs):
+  """RidgeClassifier's responses: one of K is 1 and the others -1."""
+  unseen = np.setdiff1d(np.unique(known_y), classes)
+  if unseen.size:
+    raise UserError(f"known_y has labels the estimator lacks: {unseen[:5]}")
+  codes = 2.0 * np.eye(len(classes)) - 1.0
+  codes = codes[:, 1:] if n_outputs == 1 else codes
+  return codes[np.searchsorted(classes, known_y)], codes
+
+
+def _problem(released, weights, intercept, classes, x, y) -> dict:
+  """Arguments of `convex_inputs.check`, and what goes beyond it."""
+  keywords = {}
+  beyond = {}
+  if released.family == "linear" and classes is not None:
+    y, codes = _signs(classes, y, len(weights))
+    keywords["label_set"] = codes
+    beyond["labels"] = np.asarray(classes).tolist()
+  elif classes is not None:
+    keywords["label_set"] = np.asarray(classes).tolist()
+  problem = convex_inputs.check(
+    released.family, weights, intercept, x, y, **keywords
+  )
+  n = len(x) + 1 if released.mean_form else 1
+  return problem._replace(
+    l2=released.l2 * n,
+    l1=released.l1 * n,
+    l2_intercept=released.l2_intercept,
+    **beyond,
+  )
+
+
+def _class_weights(class_weight, classes, known_y, label):
+  """Weight of each class when the target's label is `label`."""
+  if class_weight == "balanced":
+    y = np.append(known_y, label)
+    counts = np.array([np.sum(y == c) for c in classes])
+    weights = len(y) / (len(classes) * np.maximum(counts, 1))
+    return dict(zip(np.asarray(classes).tolist(), weights, strict=True))
+  return {c: class_weight.get(c, 1.0) for c in np.asarray(classes).tolist()}
+
+
+def _weighted(problem, class_weight, classes, known_y, mean_form):
+  """Tries each label with the weights it would have had."""
+  results = []
+  for label in np.asarray(classes).tolist():
+    by_class = _class_weights(class_weight, classes, known_y, label)
+    if not by_class[label]:
+      continue  # a record of weight zero leaves no trace
+    s = np.array([by_class[c] for c in np.asarray(known_y).tolist()])
+    # A mean-form penalty grows with the number of records, not their weight.
+    chosen = problem.labels.index(label)
+    results.append(
+      convex.solve(
+        problem._replace(
+          sample_weight=s,
+          target_weight=by_class[label],
+          codes=problem.codes[chosen : chosen + 1],
+          labels=[label],
+        )
+      )
+    )
+  good = [r for r in results if r.identifiable]
+  best = min(good or results, key=lambda r: r.residual)
+  if len(good) > 1:
+    return best._replace(
+      identifiable=False,
+      candidates=tuple(c for r in good for c in r.candidates),
+      message=f"{len(good)} labels explain the weights; see candidates",
+    )
+  return best
+
+
+def _unscale(result: Reconstruction, scalers) -> Reconstruction:
+  def undo(x):
+    x = np.asarray(x)[None]
+    for scaler in reversed(scalers):
+      x = scaler.inverse_transform(x)
+    return x[0]
+
+  return result._replace(
+    x=undo(result.x),
+    candidates=tuple((undo(x), y) for x, y in result.candidates),
+  )
+
+
+def _leak(scalers, known_x) -> str:
+  """What the first scaler says by itself, where it saw the target."""
+  if not scalers:
+    return ""
+  seen = getattr(scalers[0], "n_samples_seen_", None)
+  if seen is None or np.any(np.asarray(seen) != len(known_x) + 1):
+    return ""
+  if getattr(scalers[0], "mean_", None) is not None:
+    return (
+      "the scaler was fitted with the target: n mean_ minus the known records' "
+      "sum gives every feature away without the model"
+    )
+  return (
+    "the scaler was fitted with the target: it shows every feature in which "
+    "the target is extreme, without the model"
+  )
+
+
+def unfold(estimator, known_x):
+  """Checks an estimator, takes a pipeline apart and scales the known records.
+
+  Returns:
+    (predictor, scalers, scaled known_x).
+
+  Raises:
+    UserError: not fitted, not supported, or known_x has wrong columns.
+  """
+  try:
+    check_is_fitted(estimator)
+  except NotFittedError:
+    raise UserError(f"{type(estimator).__name__} is not fitted") from None
+  except TypeError:
+    raise UserError(
+      f"not a fitted scikit-learn estimator: {type(estimator).__name__}"
+    ) from None
+  scalers = []
+  if isinstance(estimator, pipeline.Pipeline):
+    steps = [s for _, s in estimator.steps if s not in (None, "passthrough")]
+    *scalers, estimator = steps
+    for scaler in scalers:
+      if not isinstance(scaler, _SCALERS):
+        raise UserError(
+          f"pipeline step {type(scaler).__name__} cannot be undone; supported "
+          f"are {', '.join(c.__name__ for c in _SCALERS)}"
+        )
+  x = np.asarray(known_x)
+  if x.ndim != 2 or x.shape[1] != (scalers or [estimator])[0].n_features_in_:
+    raise UserError(
+      f"known_x has shape {x.shape}; the estimator was fitted on "
+      f"{(scalers or [estimator])[0].n_features_in_} columns"
+    )
+  if x.dtype.kind not in "biuf" or not np.all(np.isfinite(x)):
+    raise UserError("known_x holds NaN, infinite values or no numbers")
+  for scaler in scalers:
+    x = scaler.transform(x)
+  return estimator, scalers, x
+
+
+def reconstruct(estimator, known_x, known_y) -> Reconstruction:
+  """Recovers the one record that a fitted estimator saw and the adversary not.
+
+  Args:
+    estimator: a fitted estimator of those named above, fitted on the known
+      records and the target.
+    known_x: (n, d) features of the known records, before any scaling.
+    known_y: (n,) their labels, as they were given to `fit`.
+
+  Returns:
+    A `Reconstruction`, features in the units of `known_x`. At scikit-learn's
+    default tolerance most solvers stop too early for the closed form; then
+    `identifiable` is not set.
+
+  Raises:
+    UserError: the estimator is not fitted or not supported, or the records do
+      not fit it.
+  """
+  predictor, scalers, x = unfold(estimator, known_x)
+  released, weights, intercept, classes = _read(predictor)
+  known_y = np.asarray(known_y)
+  problem = _problem(released, weights, intercept, classes, x, known_y)
+  class_weight = getattr(predictor, "class_weight", None)
+  if class_weight is None:
+    result = convex.solve(problem)
+  else:
+    result = _weighted(
+      problem, class_weight, classes, known_y, released.mean_form
+    )
+  if scalers:
+    result = _unscale(result, scalers)
+  notes = [result.message, _leak(scalers, known_x)]
+  return result._replace(message="; ".join(n for n in notes if n))

@@ -1,0 +1,83 @@
+"""Fits to the optimum, one and many, against scikit-learn."""
+
+import jax
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge
+
+from informed_recon.attacks.convex import reconstruct_many
+from informed_recon.training import convex
+
+
+def records(K, n=90, d=6, seed=0):
+  rng = np.random.default_rng(seed)
+  x = rng.normal(size=(n, d))
+  h = x @ rng.normal(size=(d, K))
+  return rng, x, np.argmax(h + rng.gumbel(size=h.shape), axis=1)
+
+
+@pytest.mark.parametrize("K", [2, 4])
+def test_logistic_and_softmax_agree_with_sklearn(K):
+  assert not jax.config.jax_enable_x64
+  _, x, y = records(K)
+  reference = LogisticRegression(
+    C=2.0, solver="newton-cholesky", tol=1e-13, max_iter=1000
+  ).fit(x, y)
+  family = "logistic" if K == 2 else "softmax"
+  fitted = convex.fit(family, x, convex.encode(family, y, K), l2=0.5)
+  assert fitted.weights.dtype == np.float64
+  assert fitted.gradient < 1e-12
+  np.testing.assert_allclose(fitted.weights, reference.coef_, atol=1e-8)
+  shift = fitted.intercept - reference.intercept_
+  np.testing.assert_allclose(shift, shift[0], atol=1e-8)
+
+
+def test_linear_and_poisson_agree_with_sklearn():
+  rng, x, _ = records(2)
+  y = x[:, 0] + rng.normal(size=len(x))
+  fitted = convex.fit("linear", x, convex.encode("linear", y), l2=3.0)
+  ridge = Ridge(alpha=3.0).fit(x, y)
+  np.testing.assert_allclose(fitted.weights[0], ridge.coef_, atol=1e-10)
+  np.testing.assert_allclose(fitted.intercept[0], ridge.intercept_, atol=1e-10)
+  y = rng.poisson(np.exp(0.5 * x[:, 0]))
+  fitted = convex.fit("poisson", x, convex.encode("poisson", y), l2=3.0)
+  reference = PoissonRegressor(
+    alpha=3.0 / len(x), solver="newton-cholesky", tol=1e-13
+  ).fit(x, y)
+  np.testing.assert_allclose(fitted.weights[0], reference.coef_, atol=1e-9)
+
+
+@pytest.mark.parametrize("intercept", [True, False])
+def test_many_equals_one_by_one(intercept):
+  _, x, y = records(3)
+  Y = convex.encode("softmax", y, 3)
+  # An outlier among the targets moves everybody else's curvature.
+  targets, labels = x[80:].copy(), Y[80:]
+  targets[0] *= 20.0
+  options = dict(l2=0.05, intercept=intercept)
+  many = convex.fit_many(
+    "softmax", x[:80], Y[:80], targets, labels, chunk=4, **options
+  )
+  assert np.all(many.gradient < 1e-9)
+  for i in range(len(targets)):
+    one = convex.fit(
+      "softmax",
+      np.vstack([x[:80], targets[i]]),
+      np.vstack([Y[:80], labels[i]]),
+      **options,
+    )
+    np.testing.assert_allclose(many.weights[i], one.weights, atol=1e-9)
+
+
+@pytest.mark.parametrize("family,K", [("softmax", 4), ("logistic", 2)])
+def test_every_target_comes_back(family, K):
+  _, x, y = records(K, n=120)
+  Y = convex.encode(family, y, K)
+  many = convex.fit_many(family, x[:60], Y[:60], x[60:], Y[60:], l2=0.1)
+  results = reconstruct_many(
+    family, many.weights, many.intercept, x[:60], y[:60], l2=0.1
+  )
+  for result, truth, label in zip(results, x[60:], y[60:], strict=True):
+    assert result.identifiable, result.message
+    np.testing.assert_allclose(result.x, truth, atol=1e-6)
+    assert result.y == label
