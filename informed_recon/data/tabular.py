@@ -2,8 +2,7 @@
 
 `spec.name` is "breast_cancer" (569 x 30, 2 classes; the default), "wine"
 (178 x 13, 3), "iris" (150 x 4, 3) or "diabetes" (442 x 10, a real response).
-The scaling uses
-the whole table's range, which is taken as public.
+The scaling uses the whole table's range, which is taken as public.
 """
 
 import numpy as np
