@@ -64,6 +64,12 @@ def _released(experiment: Experiment) -> tuple[np.ndarray, np.ndarray]:
       files.write_arrays(
         path, weights=fitted.weights, intercept=fitted.intercept
       )
+      experiment.log(
+        stage="convex",
+        models=start + len(fitted.weights),
+        of=len(targets.y),
+        worst_gradient=float(np.max(fitted.gradient)),
+      )
     parts.append(files.read_arrays(path))
   return tuple(
     np.concatenate([p[name] for p in parts])

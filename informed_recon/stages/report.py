@@ -137,7 +137,7 @@ def _training_logs(experiment: Experiment) -> dict[str, list[dict]]:
       row = json.loads(line)
     except json.JSONDecodeError:
       continue  # torn when the disk was full
-    if row["stage"] == "reconstructor":
+    if "epoch" in row:
       logs.setdefault(row["name"], {})[row["epoch"]] = row
   return {
     name: [rows[epoch] for epoch in sorted(rows)] for name, rows in logs.items()
