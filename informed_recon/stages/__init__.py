@@ -111,7 +111,6 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict:
     seconds = time.perf_counter() - start
     timing[stage] = round(timing.get(stage, 0.0) + seconds, 3)
     files.write_json(timing_path, timing)
-    experiment.log(stage=stage, seconds=round(seconds, 3))
   evaluation = experiment.workdir / "evaluation/results.json"
   results = files.read_json(evaluation) if evaluation.exists() else {}
   results |= dict(timing_seconds=timing, environment=environment())

@@ -62,12 +62,14 @@ def test_stores_hold_one_model_a_target(finished, tiny_config):
     assert store.missing(finished / name) == []
   rows = store.open_rows(finished / "shadow").all()
   base = files.read_arrays(finished / "base.npz")["params"]
-  assert base.shape == rows[0].shape == (experiment.model.num_params,)
+  assert base.shape == rows[0].shape == (experiment.model().num_params,)
   # The signal: shadow models differ by little, and by no little noise.
   spread = np.sqrt(np.mean((rows - base) ** 2))
   assert 0 < spread < 0.1 * np.sqrt(np.mean(base**2))
 
-  train = recipe.make_train(experiment.model, experiment.recipe)
+  settings = experiment.config.training.to_dict()
+  hparams = recipe.HParams(settings.pop("learning_rate"), settings.pop("l2"))
+  train = recipe.make_train(experiment.model(), recipe.Recipe(**settings))
   x, y = experiment.records("shadow")
   keys = recipe.Keys(
     prng.stream(experiment.key, "init"), prng.stream(experiment.key, "order")
@@ -75,7 +77,7 @@ def test_stores_hold_one_model_a_target(finished, tiny_config):
   for i in (0, 3, 4, 79):  # both sides of a chunk's border, and the last
     one = train(
       *(keys, experiment.records("fixed"), Records(x[i], y[i])),
-      experiment.hparams,
+      hparams,
     )
     error = np.sqrt(np.mean((rows[i] - tree.flatten(one)) ** 2))
     assert error < 1e-3 * spread
