@@ -28,7 +28,7 @@ from informed_recon.attacks import sklearn as closed_form
 from informed_recon.types import Reconstruction, UserError
 
 # Relative distance between refitted and released weights of a trusted record.
-MATCH = 1e-7
+MATCH = 1e-10
 # Step of the finite differences, in standard deviations of a column.
 STEP = 1e-6
 
@@ -115,7 +115,7 @@ def reconstruct(
       x[i] / scale,
       jac=jacobian,
       args=(y[i],),
-      max_nfev=15,
+      max_nfev=25,
       ftol=1e-12,
       xtol=1e-10,
       gtol=1e-15 * size,
