@@ -7,6 +7,8 @@ evaluation targets play no part here.
 """
 
 import dataclasses
+import errno
+import os
 import pathlib
 import queue
 import threading
@@ -230,8 +232,15 @@ def _optimizer(spec: Fit, steps: int) -> optax.GradientTransformation:
 
 
 def _save(manager: ocp.CheckpointManager, state: State) -> None:
-  manager.save(int(state.epoch), args=ocp.args.StandardSave(state._asdict()))
-  manager.wait_until_finished()  # before the next step donates the buffers
+  try:
+    manager.save(int(state.epoch), args=ocp.args.StandardSave(state._asdict()))
+    manager.wait_until_finished()  # before the next step donates the buffers
+  except ValueError as error:
+    if "RESOURCE_EXHAUSTED" not in str(error):  # tensorstore's full disk
+      raise
+    raise OSError(
+      errno.ENOSPC, os.strerror(errno.ENOSPC), str(manager.directory)
+    ) from error
 
 
 def _restore(manager: ocp.CheckpointManager, start: Callable) -> State:
