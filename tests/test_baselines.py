@@ -42,6 +42,18 @@ def test_ridge_equals_scikit_learn(count, params):
   np.testing.assert_allclose(guess, expected, atol=1e-3)
 
 
+@pytest.mark.parametrize("count, params", [(40, 10), (10, 40)])
+def test_solver_has_an_intercept_of_its_own(count, params):
+  """Parts of the shadows are not centred, as the whole is."""
+  rng = np.random.default_rng(0)
+  x = (1 + rng.normal(size=(count, params))).astype(np.float32)
+  y = rng.uniform(size=(count, 3)).astype(np.float32)
+  weights, intercept = baselines._solver(x, y)(2.0)
+  theirs = SklearnRidge(alpha=2.0).fit(x, y)
+  np.testing.assert_allclose(weights, theirs.coef_.T, atol=1e-5)
+  np.testing.assert_allclose(intercept, theirs.intercept_, atol=1e-5)
+
+
 def test_ridge_takes_the_penalty_that_predicts_best():
   """Clean linear data want little of it, pure noise wants much."""
   rows, _, records = _shadows(80, 20, noise=0.0)

@@ -12,6 +12,7 @@ import math
 import os
 import pathlib
 import queue
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -242,9 +243,11 @@ def _save(manager: ocp.CheckpointManager, state: State) -> None:
     manager.save(int(state.epoch), args=ocp.args.StandardSave(state._asdict()))
     manager.wait_until_finished()  # before the next step donates the buffers
   except ValueError as error:  # how a full disk comes out of tensorstore
-    if "No space left on device" not in str(error):
+    if not re.search("RESOURCE_EXHAUSTED|No space left", str(error)):
       raise
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+    raise OSError(
+      errno.ENOSPC, os.strerror(errno.ENOSPC), str(manager.directory)
+    ) from error
 
 
 def _restore(manager: ocp.CheckpointManager, start: Callable) -> State:

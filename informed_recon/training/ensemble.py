@@ -100,9 +100,10 @@ def block_size(
   if fits < 1 and not budget_bytes:
     return 1  # the default is a guess at what runs fast, not a limit
   if fits < 1:
+    least = small - 7 * per_model
     raise UserError(
-      f"one model's training needs {per_model / 2**20:.0f} MiB, the budget is "
-      f"{budget / 2**20:.0f} MiB; raise perf.block_mib"
+      f"one model's training needs {least / 2**20:.1f} MiB, the budget is "
+      f"{budget / 2**20:.1f} MiB; raise perf.block_mib"
     )
   size = 1 << int(np.log2(fits))
   return min(size, 1 << int(np.ceil(np.log2(len(targets.y)))))

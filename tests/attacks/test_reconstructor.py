@@ -1,5 +1,7 @@
 """Fitting a reconstructor network: the same end however it was reached."""
 
+import errno
+
 import jax
 import numpy as np
 import pytest
@@ -148,6 +150,20 @@ def test_held_out_models_are_not_trained_on(network, shadows, tmp_path):
     assert row["held_loss"] < spoiled_row["held_loss"]
 
 
+def test_every_epoch_has_its_own_order(network, shadows, tmp_path, monkeypatch):
+  orders, read = [], reconstructor._batches
+
+  def watched(rows, records, ids, size):
+    orders.append(ids)
+    return read(rows, records, ids, size)
+
+  monkeypatch.setattr(reconstructor, "_batches", watched)
+  _fit(network, shadows, tmp_path)
+  assert [len(set(ids)) for ids in orders] == [48] * 4  # all but the held out
+  assert len({tuple(sorted(ids)) for ids in orders}) == 1
+  assert len({tuple(ids) for ids in orders}) == 4
+
+
 def test_weights_of_the_two_losses(network, shadows, tmp_path):
   """loss = mae_weight MAE + mse_weight MSE; held-out loss of epoch 1 with a
   rate of 0 is that of the initial network, so it adds up."""
@@ -193,6 +209,28 @@ def test_settings_that_make_no_sense(change, message):
   with pytest.raises(UserError, match=message):
     reconstructor.check(Fit(**vars(SPEC) | change), 60)
   reconstructor.check(SPEC, 60)
+
+
+@pytest.mark.parametrize(
+  "said, raised",
+  [
+    ("RESOURCE_EXHAUSTED: Error writing: No space left on device", OSError),
+    ("INVALID_ARGUMENT: something else", ValueError),
+  ],
+)
+def test_a_full_disk_in_a_checkpoint_is_an_oserror(
+  network, shadows, tmp_path, monkeypatch, said, raised
+):
+  """Tensorstore says it in its own way; the launcher knows the system's."""
+
+  def save(*args, **kwargs):
+    raise ValueError(said)
+
+  monkeypatch.setattr(reconstructor.ocp.CheckpointManager, "save", save)
+  with pytest.raises(raised) as error:
+    _fit(network, shadows, tmp_path, Fit(**vars(SPEC) | dict(epochs=1)))
+  if raised is OSError:
+    assert error.value.errno == errno.ENOSPC
 
 
 def test_batches_are_read_in_order_and_errors_arrive(shadows):
