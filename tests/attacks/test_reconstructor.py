@@ -194,7 +194,7 @@ def test_a_loss_that_is_not_finite_is_said(network, shadows, tmp_path, spoil):
 @pytest.mark.parametrize(
   "change, message",
   [
-    (dict(holdout=0.0), "leave nothing to train on or to hold out of 60"),
+    (dict(holdout=-0.1), "leave nothing to train on or to hold out of 60"),
     (dict(holdout=1.0), "leave nothing to train on or to hold out of 60"),
     (dict(batch_size=0), "leave nothing"),
     (dict(batch_size=49), "leave nothing"),
@@ -258,3 +258,17 @@ def test_the_key_decides(network, shadows, tmp_path):
     outcomes.append(attack(theta))
   np.testing.assert_array_equal(outcomes[0], outcomes[1])
   assert not np.allclose(outcomes[0], outcomes[2])
+
+
+def test_without_holdout_every_shadow_model_trains(network, shadows, tmp_path):
+  spec = Fit(**vars(SPEC) | dict(holdout=0.0, batch_size=60, epochs=3))
+  attack, log = _fit(network, shadows, tmp_path, spec)
+  assert [row["held_loss"] for row in log] == [None] * 3
+  assert len(log) == 3  # all epochs: nothing to stop early by
+  # One step an epoch: batches of 60 leave no model out, and the last network
+  # is the answer, not the first.
+  first, _ = _fit(
+    network, shadows, tmp_path / "one", Fit(**vars(spec) | dict(epochs=1))
+  )
+  theta = shadows[0].all()
+  assert not np.array_equal(attack(theta), first(theta))
