@@ -261,7 +261,8 @@ def test_the_key_decides(network, shadows, tmp_path):
 
 
 def test_without_holdout_every_shadow_model_trains(network, shadows, tmp_path):
-  spec = Fit(**vars(SPEC) | dict(holdout=0.0, batch_size=60, epochs=3))
+  change = dict(holdout=0.0, batch_size=60, epochs=3, schedule="constant")
+  spec = Fit(**vars(SPEC) | change)
   attack, log = _fit(network, shadows, tmp_path, spec)
   assert [row["held_loss"] for row in log] == [None] * 3
   assert len(log) == 3  # all epochs: nothing to stop early by
