@@ -164,6 +164,34 @@ def test_every_epoch_has_its_own_order(network, shadows, tmp_path, monkeypatch):
   assert len({tuple(ids) for ids in orders}) == 4
 
 
+def test_without_a_holdout_it_trains_on_all_to_the_end(
+  network, shadows, tmp_path, monkeypatch
+):
+  orders, read = [], reconstructor._batches
+
+  def watched(rows, records, ids, size):
+    orders.append(ids)
+    return read(rows, records, ids, size)
+
+  monkeypatch.setattr(reconstructor, "_batches", watched)
+  spec = Fit(**vars(SPEC) | dict(holdout=0.0, patience=1, batch_size=10))
+  attack, log = _fit(network, shadows, tmp_path / "whole", spec)
+  assert [set(ids) for ids in orders] == [set(range(60))] * 4
+  assert [row["held_loss"] for row in log] == [None] * 4
+  # The last network: a shorter fit ends with another one.
+  theta = shadows[0].all()
+  short = Fit(**vars(spec) | dict(epochs=3, schedule="constant"))
+  longer = Fit(**vars(short) | dict(epochs=4))
+  guesses = [
+    _fit(network, shadows, tmp_path / str(s.epochs), s)[0](theta)
+    for s in (short, longer)
+  ]
+  assert not np.allclose(*guesses)
+  again, log = _fit(network, shadows, tmp_path / "whole", spec)
+  assert log == []
+  np.testing.assert_array_equal(again(theta), attack(theta))
+
+
 def test_weights_of_the_two_losses(network, shadows, tmp_path):
   """loss = mae_weight MAE + mse_weight MSE; held-out loss of epoch 1 with a
   rate of 0 is that of the initial network, so it adds up."""

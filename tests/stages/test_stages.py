@@ -190,6 +190,24 @@ def test_a_line_of_the_log_torn_by_a_full_disk(workdir, tiny_config):
   assert (workdir / "figures/training.png").read_bytes() == before
 
 
+def test_stores_can_be_shared_between_runs(workdir, tiny_config, tmp_path):
+  """What no shadow model depends on may differ; nothing is trained again."""
+  before = _snapshot(workdir)
+  changes = {"perf.stores": str(workdir), "evaluation.eta": 0.02}
+  stages.run(tiny_config(**changes), tmp_path / "other")
+  assert not list((tmp_path / "other").rglob("chunk-*"))
+  assert _snapshot(workdir) == before
+  ours, theirs = _results(workdir), _results(tmp_path / "other")
+  for results in (ours, theirs):
+    for row in [*results["attacks"].values(), *results["baselines"].values()]:
+      row.pop("success_at_eta", None)
+  assert ours == theirs
+  changes["training.l2"] = 0.1
+  with pytest.raises(UserError, match="is a store of something else"):
+    stages.run(tiny_config(**changes), tmp_path / "third")
+  assert _snapshot(workdir) == before
+
+
 @pytest.mark.parametrize(
   "changes, message",
   [
