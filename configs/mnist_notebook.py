@@ -4,8 +4,7 @@ Published MAE + MSE of the reconstructor network: 0.0583. All rows here see
 the same 10,000 shadow models: `notebook`, the notebook's own network; `mlp`,
 the same kind of network trained as one would today; and `bilinear`, ours, which
 differs from `mlp` by its bilinear path, and by 30 epochs in place of 60. Needs
-the TFDS set `mnist`
-(README, "Data").
+the TFDS set `mnist` (README, "Data").
 
 python -m launch.run --config=configs/mnist_notebook.py --workdir=runs/notebook
 """
