@@ -44,6 +44,10 @@ setup(
     "test": ["pytest>=8.0", "hypothesis>=6.100", "ruff>=0.6"],
     "cuda": ["jax[cuda12]>=0.10"],
     "launch": ["submitit>=1.5.2"],
-    "bench": ["torch>=2.3", "adversarial-robustness-toolbox==1.20.1"],
+    "bench": [
+      "adversarial-robustness-toolbox==1.20.1",
+      "packaging",  # which it needs and does not ask for
+      "torch>=2.3",
+    ],
   },
 )
