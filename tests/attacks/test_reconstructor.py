@@ -286,3 +286,18 @@ def test_the_key_decides(network, shadows, tmp_path):
     outcomes.append(attack(theta))
   np.testing.assert_array_equal(outcomes[0], outcomes[1])
   assert not np.allclose(outcomes[0], outcomes[2])
+
+
+def test_without_holdout_every_shadow_model_trains(network, shadows, tmp_path):
+  change = dict(holdout=0.0, batch_size=60, epochs=3, schedule="constant")
+  spec = Fit(**vars(SPEC) | change)
+  attack, log = _fit(network, shadows, tmp_path, spec)
+  assert [row["held_loss"] for row in log] == [None] * 3
+  assert len(log) == 3  # all epochs: nothing to stop early by
+  # One step an epoch: batches of 60 leave no model out, and the last network
+  # is the answer, not the first.
+  first, _ = _fit(
+    network, shadows, tmp_path / "one", Fit(**vars(spec) | dict(epochs=1))
+  )
+  theta = shadows[0].all()
+  assert not np.array_equal(attack(theta), first(theta))
