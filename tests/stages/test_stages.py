@@ -193,8 +193,10 @@ def test_a_line_of_the_log_torn_by_a_full_disk(workdir, tiny_config):
 def test_stores_can_be_shared_between_runs(workdir, tiny_config, tmp_path):
   """What no shadow model depends on may differ; nothing is trained again."""
   before = _snapshot(workdir)
+  times = {p: p.stat().st_mtime_ns for p in workdir.rglob("chunk-*")}
   changes = {"perf.stores": str(workdir), "evaluation.eta": 0.02}
   stages.run(tiny_config(**changes), tmp_path / "other")
+  assert {p: p.stat().st_mtime_ns for p in times} == times
   assert not list((tmp_path / "other").rglob("chunk-*"))
   assert _snapshot(workdir) == before
   ours, theirs = _results(workdir), _results(tmp_path / "other")
