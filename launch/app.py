@@ -8,6 +8,7 @@ from absl import app, flags, logging
 
 from informed_recon.types import UserError
 
+QUOTES = "\"'"  # KeyError shows its message quoted
 _DEBUG = flags.DEFINE_bool("debug", False, "show the traceback of an error")
 
 
@@ -23,7 +24,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
     return flags.FLAGS(argv)
   except (AttributeError, KeyError) as error:  # a locked ConfigDict says so
     _stop(
-      f"no such key in the config: {_last_line(error)}; "
+      f"no such key in the config: {_last_line(error).strip(QUOTES)}; "
       "configs/default.py lists the keys"
     )
   except (flags.Error, TypeError, ValueError) as error:

@@ -94,7 +94,7 @@ def _story(experiment: Experiment, results: Mapping, best: str) -> list[str]:
     f"answer was {verdict} to the truth (mean squared error "
     f"{table.number(row['mse_mean'])}) than the closest record it held "
     f"({table.number(oracle['mse_mean'])}), and it was nearer for "
-    f"{row['success_rate']:.0%} of the missing records.",
+    f"{row['success_rate']:.1%} of the missing records.",
   ]
 
 
@@ -111,17 +111,17 @@ def _tiles(results: Mapping, best: str) -> list[tuple[str, str, str]]:
       f"{best}; nearest-neighbour oracle {table.number(oracle['mse_mean'])}",
     ),
     (
-      f"{row['success_rate']:.0%}",
+      f"{row['success_rate']:.1%}",
       "reconstructed",
       "nearer to the target than any record held",
     ),
   ]
   for fpr, tpr in row["tpr_at_fpr"].items():
-    tiles.append((f"{tpr:.0%}", f"TPR at FPR {fpr}", "recognised as leaked"))
+    tiles.append((f"{tpr:.1%}", f"TPR at FPR {fpr}", "recognised as leaked"))
   if released["test_accuracy_mean"] is not None:
     tiles.append(
       (
-        f"{released['test_accuracy_mean']:.0%}",
+        f"{released['test_accuracy_mean']:.1%}",
         "accuracy of the released model",
         f"mean of {released['models']} models",
       )
