@@ -42,19 +42,6 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("same_every_time")
 
 
-def pytest_addoption(parser):
-  parser.addoption("--run-slow", action="store_true", help="also slow tests")
-
-
-def pytest_collection_modifyitems(config, items):
-  if config.getoption("--run-slow"):
-    return
-  skip = pytest.mark.skip(reason="slow; use --run-slow")
-  for item in items:
-    if "slow" in item.keywords:
-      item.add_marker(skip)
-
-
 def pytest_unconfigure():
   shutil.rmtree(_CACHE, ignore_errors=True)
 
