@@ -118,6 +118,14 @@ def _tiles(results: Mapping, best: str) -> list[tuple[str, str, str]]:
   ]
   for fpr, tpr in row["tpr_at_fpr"].items():
     tiles.append((f"{tpr:.1%}", f"TPR at FPR {fpr}", "recognised as leaked"))
+  if "flagged_rate" in row:
+    tiles.append(
+      (
+        f"{row['flagged_rate']:.1%}",
+        "declared out of reach",
+        "the attack says so itself, and guesses the mean record",
+      )
+    )
   if released["test_accuracy_mean"] is not None:
     tiles.append(
       (
