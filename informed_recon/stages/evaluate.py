@@ -74,7 +74,9 @@ def run(experiment: Experiment) -> None:
     if name not in ("nearest_neighbour_oracle", "mean_image"):
       rows[name] |= _tpr(truth, guess, settings.fpr)
     if "identifiable" in attacks.get(name, {}):
-      rows[name] |= _flagged(attacks[name]["identifiable"])
+      rows[name] |= _trust(
+        attacks[name], errors["mse"], experiment.records("targets").y
+      )
   files.write_arrays(
     directory / "per_target.npz", oracle_index=oracle.index, **per_target
   )
@@ -140,10 +142,18 @@ def _success(mse: np.ndarray, oracle: np.ndarray, eta: float) -> dict:
   )
 
 
-def _flagged(identifiable: np.ndarray) -> dict:
-  """Share of targets the attack itself declared out of its reach."""
-  rate, interval = metrics.mean_ci95(np.float64(~identifiable))
-  return dict(flagged_rate=rate, flagged_rate_ci95=list(interval))
+def _trust(attack: Mapping, mse: np.ndarray, labels: np.ndarray) -> dict:
+  """What the attack's own verdict is worth: how often it declines, and the
+  worst of what it vouches for."""
+  trusted = attack["identifiable"]
+  rate, interval = metrics.mean_ci95(np.float64(~trusted))
+  row = dict(flagged_rate=rate, flagged_rate_ci95=list(interval))
+  if trusted.any():
+    wrong = attack["y"][trusted] != labels[trusted]
+    row |= dict(trusted_mse_max=float(mse[trusted].max()))
+    if np.issubdtype(labels.dtype, np.integer):
+      row |= dict(trusted_wrong_labels=int(wrong.sum()))
+  return row
 
 
 def _tpr(truth: np.ndarray, guess: np.ndarray, fprs: tuple[float, ...]) -> dict:

@@ -149,6 +149,10 @@ ROW = ("mse_median", "targets") + tuple(
 SUCCESS = ("success_rate", "success_rate_ci95")
 
 
+def mean_image_mse(results):
+  return results["baselines"]["mean_image"]["mse_mean"]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_quick_form_runs_and_leaves_the_doors(quick_run, name):
   config, workdir = quick_run(name)
@@ -170,6 +174,11 @@ def test_the_quick_form_runs_and_leaves_the_doors(quick_run, name):
     for metric in ("mse", "mae", "psnr", "ssim", "kl"):
       low, high = row[f"{metric}_mean_ci95"]
       assert low <= row[f"{metric}_mean"] <= high
+  if "convex" in results["attacks"]:
+    # At the optimum, in float64: exact, and it knows.
+    row = results["attacks"]["convex"]
+    assert row["flagged_rate"] <= 0.1 and row["trusted_wrong_labels"] == 0
+    assert row["trusted_mse_max"] < 1e-8 < mean_image_mse(results)
   informed = [results["baselines"][name] for name in ridge]
   for row in [*results["attacks"].values(), *informed]:
     low, high = row["tpr_at_fpr_ci95"]["0.01"]
