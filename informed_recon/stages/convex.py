@@ -7,6 +7,7 @@ from informed_recon import files, metrics
 from informed_recon.attacks import convex as attack
 from informed_recon.stages import Experiment
 from informed_recon.training import convex as training
+from informed_recon.training import convex_many
 from informed_recon.types import UserError
 
 CLASSIFIERS = ("logistic", "softmax", "squared_hinge")
@@ -44,22 +45,25 @@ def _released(experiment: Experiment) -> tuple[np.ndarray, np.ndarray]:
   fixed, targets = experiment.records("fixed"), experiment.records("targets")
   size = experiment.config.perf.convex_chunk
   classes = experiment.dataset.num_classes
-  parts = []
+  parts, fit_many = [], None
   for i, start in enumerate(
     tqdm(range(0, len(targets.y), size), desc="fit", unit="chunk")
   ):
     path = experiment.workdir / "convex" / f"part-{i:05d}.npz"
     if not path.exists():
-      some = slice(start, start + size)
-      fitted = training.fit_many(
+      # What all targets share is computed once, and only where it is needed.
+      fit_many = fit_many or convex_many.make_fit_many(
         config.family,
         _flat(fixed.x),
         training.encode(config.family, fixed.y, classes),
-        _flat(targets.x[some]),
-        training.encode(config.family, targets.y[some], classes),
         l2=config.l2,
         penalise_intercept=config.penalise_intercept,
         chunk=size,
+      )
+      some = slice(start, start + size)
+      fitted = fit_many(
+        _flat(targets.x[some]),
+        training.encode(config.family, targets.y[some], classes),
       )
       files.write_arrays(
         path, weights=fitted.weights, intercept=fitted.intercept

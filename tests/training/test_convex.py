@@ -1,11 +1,10 @@
-"""Fits to the optimum, one and many, against scikit-learn."""
+"""Fits to the optimum against scikit-learn."""
 
 import jax
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge
 
-from informed_recon.attacks.convex import reconstruct_many
 from informed_recon.training import convex
 
 
@@ -45,39 +44,3 @@ def test_linear_and_poisson_agree_with_sklearn():
     alpha=3.0 / len(x), solver="newton-cholesky", tol=1e-13
   ).fit(x, y)
   np.testing.assert_allclose(fitted.weights[0], reference.coef_, atol=1e-9)
-
-
-@pytest.mark.parametrize("intercept", [True, False])
-def test_many_equals_one_by_one(intercept):
-  _, x, y = records(3)
-  Y = convex.encode("softmax", y, 3)
-  # An outlier among the targets moves everybody else's curvature.
-  targets, labels = x[80:].copy(), Y[80:]
-  targets[0] *= 20.0
-  options = dict(l2=0.05, intercept=intercept)
-  many = convex.fit_many(
-    "softmax", x[:80], Y[:80], targets, labels, chunk=4, **options
-  )
-  assert np.all(many.gradient < 1e-9)
-  for i in range(len(targets)):
-    one = convex.fit(
-      "softmax",
-      np.vstack([x[:80], targets[i]]),
-      np.vstack([Y[:80], labels[i]]),
-      **options,
-    )
-    np.testing.assert_allclose(many.weights[i], one.weights, atol=1e-9)
-
-
-@pytest.mark.parametrize("family,K", [("softmax", 4), ("logistic", 2)])
-def test_every_target_comes_back(family, K):
-  _, x, y = records(K, n=120)
-  Y = convex.encode(family, y, K)
-  many = convex.fit_many(family, x[:60], Y[:60], x[60:], Y[60:], l2=0.1)
-  results = reconstruct_many(
-    family, many.weights, many.intercept, x[:60], y[:60], l2=0.1
-  )
-  for result, truth, label in zip(results, x[60:], y[60:], strict=True):
-    assert result.identifiable, result.message
-    np.testing.assert_allclose(result.x, truth, atol=1e-6)
-    assert result.y == label
