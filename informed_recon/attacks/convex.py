@@ -48,7 +48,7 @@ def tolerance(problem: convex_inputs.Problem) -> float:
   return TOLERANCE if problem.weights.shape[-2] > 1 else TOLERANCE_SINGLE
 
 
-def _column_scale(x):
+def column_scale(x):
   """Root mean square of each known column; the overall one where it is 0."""
   squares = np.mean(x**2, axis=0) if len(x) else np.ones(x.shape[1])
   fallback = np.mean(squares) or 1.0
@@ -173,7 +173,7 @@ def _arguments(problem):
     penalty=(problem.l2, problem.l1, problem.l2_intercept),
     target_weight=problem.target_weight,
     codes=problem.codes,
-    scale=_column_scale(problem.x),
+    scale=column_scale(problem.x),
     precision=problem.precision,
   )
 
@@ -235,7 +235,7 @@ def solve(problem: convex_inputs.Problem) -> Reconstruction:
   with jax.enable_x64(True):
     if problem.intercept is None:
       released = (problem.weights, np.zeros(len(problem.weights)))
-      (m, _), (noise, _) = _missing(
+      (m, _), (noise, _) = missing(
         problem.family,
         arguments["known"],
         released,
@@ -254,7 +254,7 @@ def solve(problem: convex_inputs.Problem) -> Reconstruction:
     return verdict(problem, *map(np.asarray, found))
 
 
-_missing = jax.jit(missing_gradient, static_argnums=0)
+missing = jax.jit(missing_gradient, static_argnums=0)
 
 
 def reconstruct(

@@ -8,35 +8,39 @@ where the released model ended,
     A(known + z) = theta,
 
 by Gauss-Newton on the real solver: the Jacobian by finite differences of whole
-fits, damped by a trust region (Levenberg 1944, Marquardt 1963). A fit takes
-milliseconds and only the number of iterations has to be held, so that the map
-does not jump. It still has kinks, where a line search takes another trial, and
-with them local minima: hence several starts, from known records whose presence
-as a target gives the weights nearest to the released ones.
+fits, damped by a trust region (Levenberg 1944, Marquardt 1963). Only the number
+of iterations has to be held, so that the map does not jump. It still has kinks,
+where a line search takes another trial, and with them local minima: hence
+several starts, from what `convex_residual` makes of each label and from known
+records whose presence as a target gives the weights nearest to the released.
+After many iterations (L-BFGS on a wide problem) the map is so rough that no
+start leads anywhere; `convex_residual` alone is then the better answer.
 
 The check needs no truth: the estimator is fitted once more as it was, with the
 recovered record, and has to end at the released weights to several digits.
 """
 
+import itertools
 import warnings
 
 import numpy as np
 from scipy import optimize
 from sklearn.base import clone, is_classifier
 
+from informed_recon.attacks import convex, convex_residual
 from informed_recon.attacks import sklearn as closed_form
-from informed_recon.types import Reconstruction, UserError
+from informed_recon.types import Reconstruction
 
 # Relative distance between refitted and released weights of a trusted record.
 MATCH = 1e-10
-# Step of the finite differences, in standard deviations of a column.
+# Step of the finite differences, relative to the size of a column.
 STEP = 1e-6
 
 
 def _weights(estimator):
-  return np.concatenate(
-    [np.ravel(estimator.coef_), np.ravel(estimator.intercept_)]
-  )
+  _, weights, intercept, _ = closed_form.read(estimator)
+  bias = [] if intercept is None else intercept
+  return np.concatenate([np.ravel(weights), np.ravel(bias)])
 
 
 def _fit(estimator, x, y, target, label):
@@ -52,11 +56,10 @@ def _held(estimator):
   Only where the tolerance does nothing but stop the outer loop; in newton-cg
   and the others it stays as it is.
   """
-  solver = getattr(estimator, "solver", None)
-  if solver != "lbfgs":
+  if getattr(estimator, "solver", None) != "lbfgs":
     return estimator
   iterations = int(np.max(estimator.n_iter_))
-  return clone(estimator).set_params(tol=0.0, max_iter=iterations)
+  return clone(estimator).set_params(tol=1e-300, max_iter=iterations)
 
 
 def reconstruct(
@@ -65,68 +68,90 @@ def reconstruct(
   """Recovers the target of an estimator whose solver stopped early.
 
   Args:
-    estimator: a fitted classifier of those that `attacks.sklearn` reads, or a
+    estimator: a fitted estimator of those that `attacks.sklearn` reads, or a
       pipeline of scalers and one. Fitted on the known records with the target
       after them; solvers that draw at random need an integer random_state, and
       those that visit records in turn mind the order.
     known_x: (n, d) features of the known records.
-    known_y: (n,) their labels.
+    known_y: (n,) their labels or responses.
     starts: descents to try.
     shadows: fits from which the starts are chosen.
     seed: of the choice of known records to start from.
 
   Returns:
     A `Reconstruction`; `residual` is |refitted - released| / |released|. The
-    closed form's answer, where that already explains the weights.
+    closed form's answer, where that already explains the weights of a
+    classifier (for regressions it has nothing to check itself by).
 
   Raises:
-    UserError: as `attacks.sklearn.reconstruct`; or not a classifier.
+    UserError: as `attacks.sklearn.reconstruct`.
 
-  Cost: about shadows + 10 starts (d + 1) fits at worst.
+  Cost: 2 shadows + 40 starts (d + 1) fits at worst.
   """
   predictor, scalers, x = closed_form.unfold(estimator, known_x)
   direct = closed_form.reconstruct(estimator, known_x, known_y)
-  if direct.identifiable:
+  classes = is_classifier(predictor)
+  if direct.identifiable and classes:
     return direct
-  if not is_classifier(predictor):
-    raise UserError("refitting is supported for classifiers")
   y = np.asarray(known_y)
   released = _weights(predictor)
   size = np.linalg.norm(released)
   held = _held(predictor)
-  scale = x.std(axis=0)
-  scale = np.where(scale > 0, scale, scale.mean())
-  best = direct._replace(residual=np.inf)
+  scale = convex.column_scale(x)
+  unit = 1.0 if classes else np.std(y) or 1.0
 
-  def off(z, label):
-    return _fit(held, x, y, z * scale, label) - released
+  def pack(record, response):
+    """The unknowns: features, and the response where it is a number."""
+    z = record / scale
+    return z if classes else np.append(z, response / unit)
 
-  def jacobian(z, label):
-    here = off(z, label)
-    columns = [off(z + STEP * e, label) - here for e in np.eye(len(z))]
+  def unpack(u, label):
+    return (u * scale, label) if classes else (u[:-1] * scale, u[-1] * unit)
+
+  def off(u, label):
+    return _fit(held, x, y, *unpack(u, label)) - released
+
+  def jacobian(u, label):
+    here = off(u, label)
+    columns = [off(u + STEP * e, label) - here for e in np.eye(len(u))]
     return np.stack(columns, axis=1) / STEP
 
-  rng = np.random.default_rng(seed)
-  picks = rng.permutation(len(x))[:shadows]
-  distances = [np.linalg.norm(off(x[i] / scale, y[i])) for i in picks]
-  for i in picks[np.argsort(distances)][:starts]:
+  def begin():
+    """(unknowns, label), the most promising first."""
+    if classes:
+      learned = convex_residual.reconstruct(
+        predictor, x, y, shadows=shadows, seed=seed
+      )
+      yield from (
+        (pack(z, label), label) for z, label in learned.candidates[:2]
+      )
+    else:
+      yield pack(_scaled(direct.x, scalers), direct.y), direct.y
+    picks = np.random.default_rng(seed).permutation(len(x))[:shadows]
+    near = [np.linalg.norm(off(pack(x[i], y[i]), y[i])) for i in picks]
+    yield from ((pack(x[i], y[i]), y[i]) for i in picks[np.argsort(near)])
+
+  best = direct._replace(identifiable=False, residual=np.inf)
+  for start, label in itertools.islice(begin(), starts):
     found = optimize.least_squares(
       off,
-      x[i] / scale,
+      start,
       jac=jacobian,
-      args=(y[i],),
-      max_nfev=25,
+      args=(label,),
+      max_nfev=40,
       ftol=1e-12,
       xtol=1e-10,
       gtol=1e-15 * size,
     )
-    record = found.x * scale
-    gap = np.linalg.norm(_fit(predictor, x, y, record, y[i]) - released) / size
+    record, response = unpack(found.x, label)
+    gap = np.linalg.norm(_fit(predictor, x, y, record, response) - released)
+    gap = float(gap / size)
     if gap < best.residual:
       for scaler in reversed(scalers):
         record = scaler.inverse_transform(record[None])[0]
+      response = np.asarray(response).item()
       best = Reconstruction(
-        record, y[i].item(), gap <= MATCH, float(gap), ((record, y[i].item()),)
+        record, response, gap <= MATCH, gap, ((record, response),)
       )
     if best.identifiable:
       return best
@@ -134,3 +159,9 @@ def reconstruct(
     message=f"no start led to a record whose fit ends at the released weights "
     f"(nearest: {best.residual:.1e} of their norm)"
   )
+
+
+def _scaled(record, scalers):
+  for scaler in scalers:
+    record = scaler.transform(record[None])[0]
+  return record

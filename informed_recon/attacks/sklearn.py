@@ -134,13 +134,13 @@ _READERS = {
 }
 
 
-def _read(estimator):
+def read(estimator):
   """(`Released`, weights, intercept or None, classes or None)."""
   if isinstance(estimator, multiclass.OneVsRestClassifier):
     parts = estimator.estimators_
     if len(parts) < 2 or estimator.multilabel_:
       raise UserError("OneVsRestClassifier is supported for 3 or more classes")
-    read = [_read(part) for part in parts]
+    read = [read(part) for part in parts]
     released = read[0][0]
     intercept = None
     if read[0][2] is not None:
@@ -199,6 +199,15 @@ def _problem(released, weights, intercept, classes, x, y) -> dict:
     l2_intercept=released.l2_intercept,
     **beyond,
   )
+
+
+def problem(predictor, x, known_y) -> convex_inputs.Problem:
+  """What the closed form is to solve for a predictor from `unfold`.
+
+  Class weights are left out; they depend on the target's label.
+  """
+  released, weights, intercept, classes = read(predictor)
+  return _problem(released, weights, intercept, classes, x, known_y)
 
 
 def _class_weights(class_weight, classes, known_y, label):
@@ -332,7 +341,7 @@ def reconstruct(estimator, known_x, known_y) -> Reconstruction:
       not fit it.
   """
   predictor, scalers, x = unfold(estimator, known_x)
-  released, weights, intercept, classes = _read(predictor)
+  released, weights, intercept, classes = read(predictor)
   known_y = np.asarray(known_y)
   problem = _problem(released, weights, intercept, classes, x, known_y)
   class_weight = getattr(predictor, "class_weight", None)

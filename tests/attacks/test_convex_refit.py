@@ -3,7 +3,11 @@
 import numpy as np
 import pytest
 from sklearn.datasets import load_breast_cancer
-from sklearn.linear_model import LogisticRegression, Ridge, SGDRegressor
+from sklearn.linear_model import (
+  LogisticRegression,
+  PoissonRegressor,
+  SGDRegressor,
+)
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -77,10 +81,19 @@ def test_exact_models_take_the_short_way():
   )
 
 
-def test_only_classifiers():
+def test_regressions_come_back_with_their_response():
+  x, _ = records()
+  y = np.random.default_rng(0).poisson(np.exp(0.5 * x[:, 0])).astype(float)
+  model = PoissonRegressor(tol=1e-3).fit(x, y)
+  direct = closed_form.reconstruct(model, x[:-1], y[:-1])
+  result = convex_refit.reconstruct(model, x[:-1], y[:-1], starts=3, shadows=20)
+  assert result.identifiable, result.message
+  assert np.abs(direct.x - x[-1]).max() > 1e-3  # it was stopped early
+  np.testing.assert_allclose(result.x, x[-1], rtol=1e-5)
+  np.testing.assert_allclose(result.y, y[-1], atol=1e-5)
+
+
+def test_unsupported_estimators():
   x, y = records()
   with pytest.raises(UserError, match="SGDRegressor"):
     convex_refit.reconstruct(SGDRegressor().fit(x, y), x[1:], y[1:])
-  fits_exactly = Ridge(alpha=0.0).fit(x[:6], y[:6])
-  with pytest.raises(UserError, match="classifiers"):
-    convex_refit.reconstruct(fits_exactly, x[1:6], y[1:6])
