@@ -77,6 +77,13 @@ def get_config(arg: str = "") -> ConfigDict:
         schedule="constant",
         learning_rate=0.1,
         l2=0.0,  # coefficient of (l2/2)|params|^2, beside the mean loss
+        privacy=dict(  # the rest is idle where the mechanism is "none"
+          mechanism="none",  # file name in informed_recon/mechanisms/
+          clip_norm=1.0,  # largest gradient norm of one record
+          noise_multiplier=1.0,  # noise over clip_norm, in every step
+          sampling_probability=1.0,  # of a record in a step; 1: full batch
+          delta=1e-5,  # at which epsilon is reported
+        ),
       ),
       reconstructors=dict(bilinear=BILINEAR_RECONSTRUCTOR),
       evaluation=dict(

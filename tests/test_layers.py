@@ -29,6 +29,7 @@ FLOORS = {
   "models": PARTS,
   "dp": PARTS,
   "training": WORK,
+  "mechanisms": WORK,
   "reconstructors": WORK,
   "attacks": WORK,
   "roc": WORK,
@@ -37,7 +38,7 @@ FLOORS = {
   "stages": STAGES,
 }
 # Attacks and dp are called by name in code, and build on each other.
-PLUG_INS = ("data", "models", "reconstructors", "stages")
+PLUG_INS = ("data", "models", "mechanisms", "reconstructors", "stages")
 HOST_ONLY = ("dp", "splits", "store", "files", "types", "data", "standard")
 EDGES = {  # folder at the root -> first names it may import
   "configs": {"configs", "ml_collections"},

@@ -119,7 +119,8 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict:
 
 
 def config_hash(config: ConfigDict, groups: Sequence[str] = ()) -> str:
-  """Hash of what changes the answer: everything but `perf` and the title.
+  """Hash of what changes the answer: everything but `perf`, the title and the
+  settings of a privacy mechanism that is not used.
 
   With `groups`, of these top-level groups alone.
   """
@@ -160,6 +161,9 @@ def _flat(config: ConfigDict) -> dict[str, Any]:
   plain = json.loads(json.dumps(config.to_dict()))
   for name in ("perf", "title"):
     plain.pop(name, None)
+  training = plain.get("training", {})
+  if training.get("privacy", {}).get("mechanism") == "none":
+    del training["privacy"]  # idle, and runs older than it stay what they are
   return walk("", plain)
 
 

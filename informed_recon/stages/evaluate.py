@@ -81,15 +81,16 @@ def run(experiment: Experiment) -> None:
     directory / "per_target.npz", oracle_index=oracle.index, **per_target
   )
   files.write_arrays(directory / "guesses.npz", **guesses)
+  released = files.read_json(experiment.workdir / "released_model.json")
+  # Where its maker claims no privacy, there is none.
+  privacy = released.pop("privacy", dict(mechanism="none", epsilon=None))
   files.write_json(
     path,
     dict(
       attacks={name: rows[name] for name in attacks},
       baselines={name: rows[name] for name in guesses},
-      released_model=files.read_json(
-        experiment.workdir / "released_model.json"
-      ),
-      privacy=dict(mechanism="none", epsilon=None),
+      released_model=released,
+      privacy=privacy,
     ),
   )
 

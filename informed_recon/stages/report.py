@@ -81,6 +81,7 @@ def _story(experiment: Experiment, results: Mapping, best: str) -> list[str]:
   released = results["released_model"]
   oracle = results["baselines"]["nearest_neighbour_oracle"]
   verdict = "nearer" if row["mse_mean"] < oracle["mse_mean"] else "no nearer"
+  guarded = _guarded(results["privacy"])
   knew = "The adversary knew all of these records but one, "
   knew += released["adversary_knows"]
   if len(split.shadow):
@@ -88,7 +89,7 @@ def _story(experiment: Experiment, results: Mapping, best: str) -> list[str]:
   return [
     f"We trained a model ({released['model']}, {released['parameters']:,} "
     f"parameters) on {len(split.fixed) + 1:,} records of "
-    f"{experiment.dataset.name} and released its weights. {knew}.",
+    f"{experiment.dataset.name} and released its weights. {guarded}{knew}.",
     f"From the weights alone it reconstructed the missing record, for "
     f"{len(split.targets):,} different missing records in turn. On average its "
     f"answer was {verdict} to the truth (mean squared error "
@@ -98,12 +99,28 @@ def _story(experiment: Experiment, results: Mapping, best: str) -> list[str]:
   ]
 
 
+def _guarded(privacy: Mapping) -> str:
+  """A sentence on the privacy of training, if it had any."""
+  if privacy["mechanism"] == "none":
+    return ""
+  if privacy["epsilon"] is None:
+    return "Its training clipped gradients but guarantees no privacy. "
+  return (
+    f"Its training is differentially private, ε = {privacy['epsilon']:.3g} at "
+    f"δ = {privacy['delta']:g} for adding or removing one record: in each of "
+    f"{privacy['steps']} steps, gradients clipped to norm "
+    f"{privacy['clip_norm']:g}, records drawn with probability "
+    f"{privacy['sampling_probability']:g}, and Gaussian noise of "
+    f"{privacy['noise_multiplier']:g} times the clip norm. "
+  )
+
+
 def _tiles(results: Mapping, best: str) -> list[tuple[str, str, str]]:
   row, oracle = (
     results["attacks"][best],
     results["baselines"]["nearest_neighbour_oracle"],
   )
-  released = results["released_model"]
+  released, privacy = results["released_model"], results["privacy"]
   tiles = [
     (
       table.number(row["mse_mean"]),
@@ -124,6 +141,14 @@ def _tiles(results: Mapping, best: str) -> list[tuple[str, str, str]]:
         f"{row['flagged_rate']:.1%}",
         "declared out of reach",
         "the attack says so itself, and guesses the mean record",
+      )
+    )
+  if privacy["epsilon"] is not None:
+    tiles.append(
+      (
+        f"ε = {privacy['epsilon']:.3g}",
+        "differential privacy",
+        f"at δ = {privacy['delta']:g}, add or remove one record",
       )
     )
   if released["test_accuracy_mean"] is not None:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from informed_recon import files, metrics, stages, store, tree
+from informed_recon import files, metrics, registry, stages, store, tree
 from informed_recon.stages import Experiment
 from informed_recon.training import ensemble, recipe
 from informed_recon.types import Records, UserError
@@ -35,6 +35,7 @@ def check(experiment: Experiment) -> None:
       f"data set {experiment.dataset.name!r} has real responses; shadow models "
       "here are classifiers (stages=('convex', ...) fits regressions)"
     )
+  privacy(experiment)
   _training(experiment)
   config, split = experiment.config, experiment.split
   for part in ("shadow", "accuracy"):
@@ -71,10 +72,30 @@ def run(experiment: Experiment) -> None:
     files.write_json(about_path, _about(experiment))
 
 
+def settings(experiment: Experiment) -> tuple[recipe.Recipe, recipe.HParams]:
+  """What is static and what is traced in the config's training."""
+  static = experiment.config.training.to_dict()
+  private = static.pop("privacy")
+  traced = recipe.HParams(
+    learning_rate=static.pop("learning_rate"),
+    l2=static.pop("l2"),
+    clip_norm=private["clip_norm"],
+    noise_multiplier=private["noise_multiplier"],
+  )
+  static |= {k: private[k] for k in ("mechanism", "sampling_probability")}
+  return recipe.Recipe(**static), traced
+
+
+def privacy(experiment: Experiment) -> dict:
+  """What the config's training guarantees, as its mechanism states it."""
+  training = experiment.config.training
+  mechanism = registry.find("mechanisms", training.privacy.mechanism)
+  return mechanism.statement(training.privacy.to_dict(), training.steps)
+
+
 def _training(experiment: Experiment) -> Training:
-  settings = experiment.config.training.to_dict()
-  hparams = recipe.HParams(settings.pop("learning_rate"), settings.pop("l2"))
-  train = recipe.make_train(experiment.model(), recipe.Recipe(**settings))
+  spec, hparams = settings(experiment)
+  train = recipe.make_train(experiment.model(), spec)
   threat = ensemble.Threat(**experiment.config.threat)
   return Training(train, ensemble.make_ensemble(train, threat), hparams)
 
@@ -174,4 +195,5 @@ def _about(experiment: Experiment) -> dict:
     parameters=model.num_params,
     models=len(released),
     adversary_knows=f"the training algorithm {init} the initial weights",
+    privacy=privacy(experiment),
   )

@@ -24,7 +24,10 @@ ACCELERATOR_FRACTION = 0.25  # of the device's memory, where it can be asked
 
 @dataclasses.dataclass(frozen=True)
 class Threat:
-  """What the adversary knows of the randomness in training."""
+  """What the adversary knows of the randomness in training.
+
+  The noise of a private mechanism and its choice of records are never known.
+  """
 
   shared_init: bool = True  # the released model's initial parameters are known
   shared_order: bool = True  # so is its mini-batch order
@@ -33,6 +36,22 @@ class Threat:
 Ensemble = Callable[
   [jax.Array, Records, Records, jax.Array, HParams], jax.Array
 ]
+BASE_ID = np.uint32(2**32 - 1)  # of the model without a target; no row has it
+
+
+def model_keys(root: jax.Array, threat: Threat, model_id: jax.Array) -> Keys:
+  """The keys of the model with a global id: streams shared or its own."""
+
+  def key(name, shared=False):
+    stream = prng.stream(root, name)
+    return stream if shared else jax.random.fold_in(stream, model_id)
+
+  return Keys(
+    init=key("init", threat.shared_init),
+    order=key("order", threat.shared_order),
+    noise=key("noise"),
+    sampling=key("sampling"),
+  )
 
 
 def make_ensemble(train: Train, threat: Threat) -> Ensemble:
@@ -43,14 +62,7 @@ def make_ensemble(train: Train, threat: Threat) -> Ensemble:
   """
 
   def one(root, fixed, target, model_id, hparams):
-    def key(name, shared):
-      stream = prng.stream(root, name)
-      return stream if shared else jax.random.fold_in(stream, model_id)
-
-    keys = Keys(
-      init=key("init", threat.shared_init),
-      order=key("order", threat.shared_order),
-    )
+    keys = model_keys(root, threat, model_id)
     return tree.flatten(train(keys, fixed, target, hparams))
 
   return jax.jit(jax.vmap(one, in_axes=(None, None, 0, 0, None)))
@@ -139,8 +151,9 @@ def train_blocks(
 def train_base(
   train: Train, root: jax.Array, fixed: Records, hparams: HParams
 ) -> np.ndarray:
-  """Parameters (P,) trained on the fixed set alone, with the shared keys."""
-  keys = Keys(prng.stream(root, "init"), prng.stream(root, "order"))
+  """Parameters (P,) trained on the fixed set alone, with the shared keys; a
+  private mechanism draws its own."""
+  keys = model_keys(root, Threat(), BASE_ID)
   run = jax.jit(lambda f, h: tree.flatten(train(keys, f, None, h)))
   return np.asarray(run(Records(*map(jnp.asarray, fixed)), hparams))
 

@@ -102,7 +102,10 @@ def test_the_hash_sees_what_changes_the_answer_and_nothing_else(name):
     }[type(value)](value)
     config.update_from_flattened_dict({path: other})
     changed = stages.config_hash(config)
-    if path.startswith("perf.") or path == "title":
+    idle = path.startswith("training.privacy.") and not path.endswith(
+      ".mechanism"
+    )  # as long as the mechanism is "none"
+    if path.startswith("perf.") or path == "title" or idle:
       assert changed == base, path
     else:
       assert changed not in hashes, path
@@ -120,6 +123,31 @@ def test_the_hash_of_groups_sees_these_alone():
   assert change("reconstructors.bilinear.epochs", 7) == base
   assert change("training.steps", 7) != base
   assert change("seed", 7) != base
+
+
+def test_the_hash_sees_privacy_where_there_is_some():
+  def change(**privacy):
+    config = default.get_config()
+    config.training.privacy.update(mechanism="dp_sgd", **privacy)
+    return stages.config_hash(config)
+
+  hashes = {
+    change(),
+    change(clip_norm=0.5),
+    change(noise_multiplier=0.5),
+    change(sampling_probability=0.5),
+    change(delta=1e-6),
+    stages.config_hash(default.get_config()),
+  }
+  assert len(hashes) == 6
+
+
+def test_stores_from_before_there_was_privacy_stay_valid():
+  old = default.get_config()
+  new = stages.config_hash(old)
+  with old.unlocked():
+    del old.training.privacy
+  assert stages.config_hash(old) == new
 
 
 _DONE = {}

@@ -17,6 +17,7 @@ from informed_recon import (
   tree,
 )
 from informed_recon.data import DataSpec
+from informed_recon.stages import shadow
 from informed_recon.training import recipe
 from informed_recon.types import Records, UserError
 
@@ -67,9 +68,8 @@ def test_stores_hold_one_model_a_target(finished, tiny_config):
   spread = np.sqrt(np.mean((rows - base) ** 2))
   assert 0 < spread < 0.1 * np.sqrt(np.mean(base**2))
 
-  settings = experiment.config.training.to_dict()
-  hparams = recipe.HParams(settings.pop("learning_rate"), settings.pop("l2"))
-  train = recipe.make_train(experiment.model(), recipe.Recipe(**settings))
+  spec, hparams = shadow.settings(experiment)
+  train = recipe.make_train(experiment.model(), spec)
   x, y = experiment.records("shadow")
   keys = recipe.Keys(
     prng.stream(experiment.key, "init"), prng.stream(experiment.key, "order")
