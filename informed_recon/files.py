@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import secrets
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
@@ -11,17 +12,32 @@ import numpy as np
 
 def write(path: pathlib.Path, put: Callable[[BinaryIO], Any]) -> None:
   """Writes through a temporary name in the same folder, synced, renamed."""
+  _write(path, put, os.replace)
+
+
+def write_new(path: pathlib.Path, put: Callable[[BinaryIO], Any]) -> bool:
+  """Writes unless the file is there: of many at once, one. Was it us?"""
+  if path.exists():
+    return False
+  try:
+    _write(path, put, os.link)  # unlike a rename, it replaces nothing
+  except FileExistsError:
+    return False
+  return True
+
+
+def _write(path: pathlib.Path, put: Callable, place: Callable) -> None:
   path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+  # Random: two machines may have processes of one number.
+  temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
   try:
     with open(temporary, "wb") as file:
       put(file)
       file.flush()
       os.fsync(file.fileno())
-    os.replace(temporary, path)
-  except BaseException:
+    place(temporary, path)
+  finally:
     temporary.unlink(missing_ok=True)
-    raise
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
@@ -29,7 +45,17 @@ def write_text(path: pathlib.Path, text: str) -> None:
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
-  write_text(path, json.dumps(value, indent=2) + "\n")
+  write_text(path, as_json(value))
+
+
+def write_new_json(path: pathlib.Path, value: Any) -> Any:
+  """Writes `value` unless the file is there; returns what is there."""
+  write_new(path, lambda f: f.write(as_json(value).encode()))
+  return read_json(path)
+
+
+def as_json(value: Any) -> str:
+  return json.dumps(value, indent=2) + "\n"
 
 
 def write_arrays(path: pathlib.Path, **arrays: np.ndarray) -> None:

@@ -18,6 +18,7 @@ FLOORS = {
   "registry": GROUND,
   "tree": GROUND,
   "files": GROUND,
+  "claims": GROUND,
   "optimizers": PARTS,
   "splits": PARTS,
   "store": PARTS,
@@ -38,7 +39,16 @@ FLOORS = {
 }
 # Attacks and dp are called by name in code, and build on each other.
 PLUG_INS = ("data", "models", "reconstructors", "stages")
-HOST_ONLY = ("dp", "splits", "store", "files", "types", "data", "standard")
+HOST_ONLY = (
+  "dp",
+  "splits",
+  "store",
+  "files",
+  "claims",
+  "types",
+  "data",
+  "standard",
+)
 EDGES = {  # folder at the root -> first names it may import
   "configs": {"configs", "ml_collections"},
   "launch": {"launch", "informed_recon", "absl", "ml_collections"}

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from informed_recon import store
-from informed_recon.store import Rows
+from informed_recon.store import Rows, Store
 from informed_recon.types import UserError
 
 ROWS, PARAMS, CHUNK = 10, 3, 4
@@ -17,7 +17,13 @@ ABOUT = dict(models="shadow", config="c0ffee")
 
 def _create(directory, **changes):
   settings = dict(rows=ROWS, params=PARAMS, chunk_rows=CHUNK, about=ABOUT)
-  return store.create(directory, **settings | changes)
+  force = changes.pop("force", False)
+  return store.create(directory, Store(**settings | changes), force)
+
+
+def _missing(directory, rows=None):
+  """(first row, end row) of what is to be made."""
+  return [(c.start, c.end) for c in store.missing(directory, rows)]
 
 
 @pytest.fixture
@@ -29,8 +35,8 @@ def values():
 @pytest.fixture
 def filled(tmp_path, values):
   _create(tmp_path)
-  for chunk, start, end in store.missing(tmp_path):
-    store.write_chunk(tmp_path, chunk, values[start:end])
+  for chunk in store.missing(tmp_path):
+    store.write_chunk(chunk, values[chunk.start : chunk.end])
   return tmp_path
 
 
@@ -47,9 +53,9 @@ def test_round_trip_by_memory_map(filled, values):
 
 def test_missing_lists_chunks_with_their_rows(tmp_path, values):
   _create(tmp_path)
-  assert store.missing(tmp_path) == [(0, 0, 4), (1, 4, 8), (2, 8, 10)]
-  store.write_chunk(tmp_path, 1, values[4:8])
-  assert store.missing(tmp_path) == [(0, 0, 4), (2, 8, 10)]
+  assert _missing(tmp_path) == [(0, 4), (4, 8), (8, 10)]
+  store.write_chunk(store.chunks(tmp_path)[1], values[4:8])
+  assert _missing(tmp_path) == [(0, 4), (8, 10)]
 
 
 @given(
@@ -89,8 +95,8 @@ def _empty(path):
 )
 def test_a_damaged_chunk_counts_as_missing(filled, values, damage, kind):
   damage(filled / f"chunk-00001.{kind}")
-  assert store.missing(filled) == [(1, 4, 8)]
-  store.write_chunk(filled, 1, values[4:8])
+  assert _missing(filled) == [(4, 8)]
+  store.write_chunk(store.chunks(filled)[1], values[4:8])
   assert store.missing(filled) == []
   np.testing.assert_array_equal(store.open_rows(filled).all(), values)
 
@@ -104,16 +110,18 @@ def test_a_chunk_is_written_before_its_digest(tmp_path, values, monkeypatch):
 
   monkeypatch.setattr(store.files, "write_text", killed)
   with pytest.raises(KeyboardInterrupt):
-    store.write_chunk(tmp_path, 0, values[:CHUNK])
+    store.write_chunk(store.chunks(tmp_path)[0], values[:CHUNK])
   assert (tmp_path / "chunk-00000.npy").exists()
-  assert store.missing(tmp_path) == [(0, 0, CHUNK)]
+  assert _missing(tmp_path) == [(0, CHUNK)]
 
 
 def test_equal_rows_make_equal_bytes(filled, values, tmp_path_factory):
   other = tmp_path_factory.mktemp("other")
   _create(other)
   # Another dtype and memory order in, the same file out.
-  store.write_chunk(other, 0, np.asfortranarray(values[:4].astype(float)))
+  store.write_chunk(
+    store.chunks(other)[0], np.asfortranarray(values[:4].astype(float))
+  )
   first, second = (d / "chunk-00000.npy" for d in (filled, other))
   assert first.read_bytes() == second.read_bytes()
   digest = hashlib.sha256(first.read_bytes()).hexdigest()
@@ -122,7 +130,7 @@ def test_equal_rows_make_equal_bytes(filled, values, tmp_path_factory):
 
 @pytest.mark.parametrize(
   "change",
-  [dict(rows=11), dict(params=4), dict(about=dict(ABOUT, config="other"))],
+  [dict(params=4), dict(about=dict(ABOUT, config="other"))],
 )
 def test_a_store_of_something_else_is_refused(filled, change):
   before = (filled / "manifest.json").read_bytes()
