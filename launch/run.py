@@ -14,12 +14,18 @@ _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "experiment, such as configs/demo.py or configs/demo.py:quick"
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "folder of this run")
+_WORKER = flags.DEFINE_bool(
+  "worker", False, "help to train this run's models, any number at once"
+)
 flags.mark_flags_as_required(["config", "workdir"])
 
 
 def main(argv):
   del argv
-  results = stages.run(_CONFIG.value, _WORKDIR.value)
+  if _WORKER.value:
+    stages.work(_CONFIG.value, _WORKDIR.value, app.FORCE.value)
+    return
+  results = stages.run(_CONFIG.value, _WORKDIR.value, app.FORCE.value)
   if "attacks" in results:
     print(table.text(results))
   if "report" in _CONFIG.value.stages:

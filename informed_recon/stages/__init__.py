@@ -11,7 +11,7 @@ import os
 import pathlib
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -83,16 +83,17 @@ class Experiment(NamedTuple):
 
 
 def build(
-  config: ConfigDict, workdir: str | os.PathLike, force: bool = False
+  config: ConfigDict,
+  workdir: str | os.PathLike,
+  force: bool = False,
+  load: Callable[[data.DataSpec], data.Dataset] = data.load,
 ) -> Experiment:
   """Builds and checks everything a config names; writes nothing.
 
   Raises:
     UserError: anything in the config or its data that a user can mend.
   """
-  dataset = data.load(
-    data.DataSpec(**config.data, data_dir=config.perf.data_dir)
-  )
+  dataset = load(data.DataSpec(**config.data, data_dir=config.perf.data_dir))
   split = splits.split(len(dataset.records.y), **config.split)
   experiment = Experiment(
     config=config,

@@ -105,14 +105,17 @@ def decisive(config: ConfigDict) -> dict[str, Any]:
 
 def prepare(experiment: Experiment) -> None:
   """Starts the stores, or checks that those there will do."""
-  settings = decisive(experiment.config)
+  settings, perf = decisive(experiment.config), experiment.config.perf
   for part, name in stages.STORES.items():
     store.create(
       experiment.store(part),
       store.Store(
-        rows=len(getattr(experiment.split, part)),
+        rows=max(
+          len(getattr(experiment.split, part)),
+          perf.store_models if part == "shadow" else 0,
+        ),
         params=experiment.model().num_params,
-        chunk_rows=experiment.config.perf.chunk_models,
+        chunk_rows=perf.chunk_models,
         about=dict(
           models=name,
           config=stages.json_hash(settings),
