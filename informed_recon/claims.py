@@ -85,6 +85,14 @@ def alive(piece: pathlib.Path) -> bool:
       return True
 
 
+def forgotten(path: pathlib.Path) -> bool:
+  """Whether a file was not touched for so long that its writer is gone."""
+  try:
+    return abs(_now(path.parent) - path.stat().st_mtime) >= STALE
+  except FileNotFoundError:
+    return False
+
+
 def holder(piece: pathlib.Path) -> str:
   """Who holds or held the piece last, for people."""
   who = "nobody"

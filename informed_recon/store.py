@@ -92,7 +92,9 @@ def _differences(directory: pathlib.Path, found: dict, store: Store) -> list:
     return differs("settings") + differs("about", ("models", "data")) or about
   code = differs("code", ("sources",))
   # A complete store may be read anywhere; nothing is mixed.
-  return code or (missing(directory, store.rows) and differs("code")) or []
+  if not code and missing(directory, store.rows):
+    code = differs("code", ("jax", "jaxlib", "device"))
+  return code
 
 
 def manifest(directory: pathlib.Path) -> dict:

@@ -285,6 +285,10 @@ def _tally(states: Sequence[State], jobs: int) -> str:
   return f"{text} (of {len(states)})"
 
 
+def finished(points: Sequence[Point]) -> bool:
+  return all(point.results.exists() for point in points)
+
+
 def collect(sweep: Sweep, directory: pathlib.Path) -> None:
   """Leaves `results.csv`, `figure.png` and `sweep.html` of what is done."""
   done = [

@@ -42,7 +42,7 @@ def main(argv):
     force=app.FORCE.value,
   )
   if not all("=" in option for option in _OPTIONS.value):
-    raise UserError("--option wants name=value")
+    raise UserError("--option wants name=value, such as partition=gpu")
   if not _STATUS.value:
     registry.find("executors", _EXECUTOR.value).run(
       sweep.points,
@@ -51,10 +51,9 @@ def main(argv):
       options=dict(option.split("=", 1) for option in _OPTIONS.value),
     )
     sweeps.collect(sweep, workdir)
-  print(sweeps.status(sweep.points, _JOBS.value))
-  if not _STATUS.value:
     print(f"page: {workdir}/sweep.html")
-    sys.exit(any(sweeps.state(p).what != "done" for p in sweep.points))
+  print(sweeps.status(sweep.points, _JOBS.value))
+  sys.exit(not _STATUS.value and not sweeps.finished(sweep.points))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ FLOORS = {
   "optimizers": PARTS,
   "splits": PARTS,
   "store": PARTS,
+  "upkeep": PARTS,
   "standard": PARTS,
   "metrics": PARTS,
   "originals": PARTS,
