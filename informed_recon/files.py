@@ -1,5 +1,6 @@
 """Files that are whole or not there at all."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -15,15 +16,13 @@ def write(path: pathlib.Path, put: Callable[[BinaryIO], Any]) -> None:
   _write(path, put, os.replace)
 
 
-def write_new(path: pathlib.Path, put: Callable[[BinaryIO], Any]) -> bool:
-  """Writes unless the file is there: of many at once, one. Was it us?"""
-  if path.exists():
-    return False
-  try:
-    _write(path, put, os.link)  # unlike a rename, it replaces nothing
-  except FileExistsError:
-    return False
-  return True
+def write_new_json(path: pathlib.Path, value: Any) -> None:
+  """Writes unless the file is there: of many at once, one."""
+  if not path.exists():
+    text = _json(value).encode()
+    with contextlib.suppress(FileExistsError):
+      # Unlike a rename, a link replaces nothing.
+      _write(path, lambda f: f.write(text), os.link)
 
 
 def _write(path: pathlib.Path, put: Callable, place: Callable) -> None:
@@ -45,16 +44,10 @@ def write_text(path: pathlib.Path, text: str) -> None:
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
-  write_text(path, as_json(value))
+  write_text(path, _json(value))
 
 
-def write_new_json(path: pathlib.Path, value: Any) -> Any:
-  """Writes `value` unless the file is there; returns what is there."""
-  write_new(path, lambda f: f.write(as_json(value).encode()))
-  return read_json(path)
-
-
-def as_json(value: Any) -> str:
+def _json(value: Any) -> str:
   return json.dumps(value, indent=2) + "\n"
 
 

@@ -65,7 +65,7 @@ def stats(directory: pathlib.Path) -> dict:
   done = [chunk for chunk in chunks if chunk.marked()]
   names = [p for p in directory.iterdir() if p.is_file()]
   return dict(
-    models=f"{sum(c.end - c.start for c in done)} of {manifest['rows']}",
+    rows=f"{sum(c.end - c.start for c in done)} of {manifest['rows']}",
     parameters=manifest["params"],
     chunks=f"{len(done)} of {len(chunks)}",
     at_work=sum(claims.alive(c.path) for c in chunks if not c.marked()),

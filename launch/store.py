@@ -26,10 +26,8 @@ def main(argv):
   bad = False
   for store in upkeep.stores(directory):
     found = getattr(upkeep, argv[1])(store)
-    print(
-      f"{store}: {len(found.intact)} chunks intact, {len(found.missing)} "
-      f"missing, {len(found.damaged)} damaged, {len(found.left)} left-over files"
-    )
+    counts = (f"{len(paths)} {name}" for name, paths in found._asdict().items())
+    print(f"{store}: {', '.join(counts)}")
     for chunk in found.damaged:
       print(f"  damaged: {chunk.path.name}")
     bad = bad or bool(found.damaged)

@@ -17,6 +17,7 @@ FLOORS = {
   "prng": GROUND,
   "registry": GROUND,
   "tree": GROUND,
+  "mesh": GROUND,
   "files": GROUND,
   "claims": GROUND,
   "optimizers": PARTS,

@@ -88,7 +88,7 @@ def test_what_the_dead_left_is_swept_up(filled):
 def test_stats(filled):
   store.discard(store.chunks(filled)[2])
   found = upkeep.stats(filled)
-  assert found["models"] == "8 of 10" and found["chunks"] == "2 of 3"
+  assert found["rows"] == "8 of 10" and found["chunks"] == "2 of 3"
   assert found["config"] == "c" and found["forced"] == "no"
   assert found["at_work"] == 0
   with claims.hold(store.chunks(filled)[2].path):
@@ -109,7 +109,7 @@ def _command(*arguments):
 def test_the_command_line(filled, capsys):
   run = filled.parent  # stores are found below it
   assert not _command("verify", run)
-  assert "3 chunks intact, 0 missing, 0 damaged" in capsys.readouterr().out
+  assert "3 intact, 0 missing, 0 damaged, 0 left" in capsys.readouterr().out
   _flip(filled / "chunk-00001.npy")
   assert _command("verify", run) == 1
   out = capsys.readouterr().out

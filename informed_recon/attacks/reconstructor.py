@@ -25,7 +25,7 @@ import numpy as np
 import optax
 import orbax.checkpoint as ocp
 
-from informed_recon import optimizers, prng
+from informed_recon import mesh, optimizers, prng
 from informed_recon.standard import Standard, standardise
 from informed_recon.store import Rows
 from informed_recon.types import UserError
@@ -158,7 +158,9 @@ def fit(
     prediction = network.apply(params, standard(batch), train=False)
     return jnp.sum(losses(prediction, truth))
 
-  standard = Standard(*map(jnp.asarray, standard))
+  # The network on every device, its batches divided among them.
+  devices = mesh.local(spec.batch_size)
+  standard = jax.device_put(Standard(*standard), mesh.whole(devices))
   held_records = records[held_ids]
 
   def evaluate(params) -> float:
@@ -175,7 +177,7 @@ def fit(
   with ocp.CheckpointManager(
     directory, options=ocp.CheckpointManagerOptions(max_to_keep=1)
   ) as manager:
-    state = _restore(manager, start)
+    state = jax.device_put(_restore(manager, start), mesh.whole(devices))
     saved = time.monotonic()
     while int(state.epoch) < spec.epochs:
       if spec.patience and int(state.since_best) >= spec.patience:
@@ -185,7 +187,8 @@ def fit(
       ids = shuffle.permutation(train_ids)[: steps * spec.batch_size]
       carry, values = state[:2], []
       batches = _batches(rows, records, ids, spec.batch_size)
-      for i, (batch, truth) in enumerate(batches):
+      for i, pair in enumerate(batches):
+        batch, truth = jax.device_put(pair, mesh.split(devices))
         carry, value = step(carry, standard, batch, truth, epoch * steps + i)
         values.append(value)
       train_loss = float(np.mean(jax.device_get(values)))

@@ -232,7 +232,8 @@ def _enter(experiment: Experiment) -> None:
         f"{experiment.workdir} is not empty and holds no experiment; "
         "give another --workdir"
       )
-  found = files.write_new_json(path, mine)
+  files.write_new_json(path, mine)
+  found = files.read_json(path)
   if found["identity"] == mine["identity"]:
     files.write_arrays(
       experiment.workdir / "split.npz", **experiment.split._asdict()

@@ -230,7 +230,7 @@ def _block(
       experiment.config.perf.block_mib << 20,
     )
     cut = store.manifest(directory)["chunk_rows"]
-    return files.write_new_json(path, min(size, cut))
+    files.write_new_json(path, min(size, cut))
   return files.read_json(path)
 
 
