@@ -18,6 +18,7 @@ import json
 import pathlib
 import runpy
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,7 +35,11 @@ from informed_recon.stages import shadow
 from informed_recon.types import UserError
 
 BAD_INPUT = 2  # exit code of what only the user can mend
-ASKED_TO_STOP = (-signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP)
+ASKED_TO_STOP = {
+  -number
+  for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
+}
+START = "=== started"  # in a point's log
 
 
 class Point(NamedTuple):
@@ -191,7 +196,9 @@ def _shared_stores(
   return shared
 
 
-def attempt(point: Point, retries: int, environment: Mapping[str, str]) -> None:
+def attempt(
+  point: Point, retries: int, environment: Mapping[str, str] | None = None
+) -> None:
   """Runs a point's process, again after a failure, and notes the last one.
 
   Bad input is not tried twice, and a process that was asked to stop has not
@@ -204,16 +211,22 @@ def attempt(point: Point, retries: int, environment: Mapping[str, str]) -> None:
   attempts, code = 0, None
   while attempts <= retries and code != BAD_INPUT:
     attempts += 1
-    with open(point.log, "ab") as log:
+    with open(point.log, "a") as log:
+      print(f"{START} on {socket.gethostname()}", file=log, flush=True)
       code = subprocess.run(
-        point.command, stdout=log, stderr=log, env=dict(environment)
+        point.command, stdout=log, stderr=log, env=environment
       ).returncode
     if code == 0 or code in ASKED_TO_STOP:
       return
   why = f"killed by signal {-code}" if code < 0 else _last_line(point.log)
-  files.write_json(
-    point.failure, dict(exit_code=code, attempts=attempts, message=why)
+  give_up(
+    point, "failed", why + ("" if attempts == 1 else f" ({attempts} tries)")
   )
+
+
+def give_up(point: Point, what: str, why: str) -> None:
+  """Notes that nobody works on a point any more, until the next launch."""
+  files.write_json(point.failure, dict(what=what, why=why))
 
 
 def _last_line(log: pathlib.Path) -> str:
@@ -224,7 +237,7 @@ def _last_line(log: pathlib.Path) -> str:
 class State(NamedTuple):
   """What became of a point."""
 
-  what: str  # done, running, failed, interrupted or waiting
+  what: str  # done, running, failed, cancelled, interrupted or waiting
   remark: str = ""
   seconds: float = 0.0  # its stages took, where it is done
 
@@ -232,18 +245,23 @@ class State(NamedTuple):
 def state(point: Point) -> State:
   if point.results.exists():
     results = files.read_json(point.results)
-    return State("done", seconds=sum(results["timing_seconds"].values()))
+    seconds = sum(results["timing_seconds"].values())
+    return State("done", _starts(point), seconds)
   if claims.alive(point.workdir / stages.CLAIM):
     return State("running", _progress(point))
   if point.failure.exists():
     failure = files.read_json(point.failure)
-    tries = (
-      "" if failure["attempts"] == 1 else f" ({failure['attempts']} tries)"
-    )
-    return State("failed", failure["message"] + tries)
+    return State(failure["what"], failure["why"])
   if (point.workdir / "config.json").exists():
-    return State("interrupted", "killed or cancelled; run the sweep again")
+    return State("interrupted", "it is no more at work; run the sweep again")
   return State("waiting")
+
+
+def _starts(point: Point) -> str:
+  """How often it took more than one start, by its log."""
+  text = point.log.read_text(errors="replace") if point.log.exists() else ""
+  count = sum(line.startswith(START) for line in text.splitlines())
+  return f"after {count} starts" if count > 1 else ""
 
 
 def _progress(point: Point) -> str:

@@ -57,7 +57,7 @@ HOST_ONLY = (
 )
 EDGES = {  # folder at the root -> first names it may import
   "configs": {"configs", "ml_collections"},
-  "launch": {"launch", "informed_recon", "absl", "ml_collections"}
+  "launch": {"launch", "informed_recon", "absl", "ml_collections", "jax"}
   | {"tensorflow_datasets", "configs", "submitit"},
 }
 

@@ -112,12 +112,12 @@ def _attempt(point, retries=2):
   sweeps.attempt(point, retries, os.environ)
   state = sweeps.state(point)
   log = point.log.read_text() if point.log.exists() else ""
-  return state.what, state.remark, log.count("started")
+  return state.what, state.remark, log.count("ready")
 
 
 SUCCEED = """
 import os
-print("started", flush=True)
+print("ready", flush=True)
 os.makedirs({0!r})
 open({0!r} + "/results.json", "w").write('{{"timing_seconds": {{"a": 2.0}}}}')
 """
@@ -132,21 +132,22 @@ def test_a_point_that_succeeds(make_point):
 
 
 def test_a_point_that_fails_is_tried_again_and_then_told(make_point):
-  bad = make_point("bad", "print('started', flush=True); 1 / 0")
+  bad = make_point("bad", "print('ready', flush=True); 1 / 0")
   message = "ZeroDivisionError: division by zero (3 tries)"
   assert _attempt(bad) == ("failed", message, 3)
   code = SUCCEED.format(str(bad.workdir))
-  assert _attempt(make_point("bad", code)) == ("done", "", 4)  # mended
+  mended = ("done", "after 4 starts", 4)
+  assert _attempt(make_point("bad", code)) == mended
   assert not bad.failure.exists()
 
 
 def test_bad_input_is_not_tried_again(make_point):
-  code = "import sys; print('started'); print('error: bad'); sys.exit(2)"
+  code = "import sys; print('ready'); print('error: bad'); sys.exit(2)"
   assert _attempt(make_point("bad", code)) == ("failed", "error: bad", 1)
 
 
 def test_a_killed_point_is_tried_again(make_point):
-  code = "import os; print('started', flush=True); os.kill(os.getpid(), 9)"
+  code = "import os; print('ready', flush=True); os.kill(os.getpid(), 9)"
   answer = ("failed", "killed by signal 9 (3 tries)", 3)
   assert _attempt(make_point("killed", code)) == answer
 
@@ -155,7 +156,7 @@ def test_a_point_that_was_asked_to_stop_has_not_failed(make_point):
   point = make_point("stopped")
   code = f"import os; os.makedirs({str(point.workdir)!r}); "
   code += f"open({str(point.workdir)!r} + '/config.json', 'w').close(); "
-  code += "print('started', flush=True); os.kill(os.getpid(), 15)"
+  code += "print('ready', flush=True); os.kill(os.getpid(), 15)"
   what, remark, starts = _attempt(make_point("stopped", code))
   assert (what, starts) == ("interrupted", 1)
   assert "run the sweep again" in remark
@@ -168,7 +169,7 @@ def test_status_tells_each_state_and_the_time_left(make_point):
     point.workdir.mkdir(parents=True)
     (point.workdir / "config.json").write_text("{}")
   files.write_json(done.results, dict(timing_seconds=dict(a=90.0, b=30.0)))
-  files.write_json(failed.failure, dict(message="boom", attempts=1))
+  files.write_json(failed.failure, dict(what="failed", why="boom"))
   row = dict(stage="reconstructor", epoch=3, loss=0.5)
   (running.workdir / "metrics.jsonl").write_text(json.dumps(row) + "\n")
   with claims.hold(running.workdir / "run") as mine:

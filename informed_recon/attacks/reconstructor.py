@@ -162,6 +162,7 @@ def fit(
   devices = mesh.local(spec.batch_size)
   standard = jax.device_put(Standard(*standard), mesh.whole(devices))
   held_records = records[held_ids]
+  directory.mkdir(parents=True, exist_ok=True)
 
   def evaluate(params) -> float:
     if not held:
@@ -174,9 +175,7 @@ def fit(
       )
     return total / held
 
-  with ocp.CheckpointManager(
-    directory, options=ocp.CheckpointManagerOptions(max_to_keep=1)
-  ) as manager:
+  with ocp.CheckpointManager(directory, options=_checkpoints()) as manager:
     state = jax.device_put(_restore(manager, start), mesh.whole(devices))
     saved = time.monotonic()
     while int(state.epoch) < spec.epochs:
@@ -241,10 +240,26 @@ def _optimizer(spec: Fit, steps: int) -> optax.GradientTransformation:
   )
 
 
+def _checkpoints() -> ocp.CheckpointManagerOptions:
+  """The last state alone, and no waiting for processes that fit nothing."""
+  me = jax.process_index()
+  return ocp.CheckpointManagerOptions(
+    max_to_keep=1,
+    create=False,
+    multiprocessing_options=ocp.options.MultiprocessingOptions(
+      primary_host=me,
+      active_processes={me},
+      barrier_sync_key_prefix=f"process{me}",
+    ),
+  )
+
+
 def _save(manager: ocp.CheckpointManager, state: State) -> None:
   try:
-    manager.save(int(state.epoch), args=ocp.args.StandardSave(state._asdict()))
-    manager.wait_until_finished()  # before the next step donates the buffers
+    # As host arrays: of several processes this one alone has the state.
+    args = ocp.args.StandardSave(jax.device_get(state._asdict()))
+    manager.save(int(state.epoch), args=args)
+    manager.wait_until_finished()
   except ValueError as error:  # how a full disk comes out of tensorstore
     if not re.search("RESOURCE_EXHAUSTED|No space left", str(error)):
       raise
@@ -256,7 +271,9 @@ def _save(manager: ocp.CheckpointManager, state: State) -> None:
 def _restore(manager: ocp.CheckpointManager, start: Callable) -> State:
   if manager.latest_step() is None:
     return start()
-  abstract = jax.eval_shape(start)._asdict()
+  abstract = jax.tree.map(
+    lambda leaf: np.empty(leaf.shape, leaf.dtype), jax.eval_shape(start)
+  )._asdict()
   restored = manager.restore(
     manager.latest_step(), args=ocp.args.StandardRestore(abstract)
   )

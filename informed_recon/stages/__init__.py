@@ -122,13 +122,17 @@ def run(
   """Runs all stages of an experiment; returns the content of results.json.
 
   Run again with the same arguments, it goes on where it was interrupted. A
-  second process on the same workdir waits for the first.
+  second process on the same workdir waits for the first; of the processes of
+  one distributed run all train models, and the first does the rest.
 
   Raises:
     UserError: bad config or data, or a workdir of another experiment.
   """
   experiment = build(config, workdir, force)
   _enter(experiment)
+  if jax.process_index():
+    _work(experiment)
+    return _first_process(experiment.workdir)
   with claims.wait(experiment.workdir / CLAIM):
     return _run(experiment)
 
@@ -142,10 +146,27 @@ def work(
   """
   experiment = build(config, workdir, force)
   _enter(experiment)
-  for stage in config.stages:
+  _work(experiment)
+
+
+def _work(experiment: Experiment) -> None:
+  for stage in experiment.config.stages:
     module = registry.find("stages", stage)
     if hasattr(module, "work"):
       module.work(experiment)
+
+
+def _first_process(workdir: pathlib.Path) -> dict:
+  """Waits for its results: jax ends all processes of a run with the first
+  that leaves."""
+  seen = time.monotonic()
+  while not (workdir / "results.json").exists():
+    if claims.alive(workdir / CLAIM):
+      seen = time.monotonic()
+    elif time.monotonic() - seen > claims.STALE:
+      raise RuntimeError(f"process 0 left {workdir} without results")
+    time.sleep(claims.PAUSE[0])
+  return files.read_json(workdir / "results.json")
 
 
 def _run(experiment: Experiment) -> dict:

@@ -200,7 +200,13 @@ def _fill(experiment: Experiment, training: Training, part: str) -> None:
           "are not finite); lower training.learning_rate"
         )
       store.write_chunk(chunks[i], rows)
-      experiment.log(stage="shadow", store=name, chunk=i, of=len(chunks))
+      experiment.log(
+        stage="shadow",
+        store=name,
+        chunk=i,
+        of=len(chunks),
+        process=jax.process_index(),
+      )
 
 
 def _discard_damaged(directory: pathlib.Path, rows: int) -> None:

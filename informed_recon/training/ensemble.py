@@ -154,7 +154,7 @@ def train_base(
 
 
 def _default_budget() -> int:
-  device = jax.devices()[0]
+  device = jax.local_devices()[0]
   if device.platform == "cpu":
     return CPU_BLOCK_BYTES
   stats = device.memory_stats() or {}
