@@ -101,6 +101,7 @@ def get_config(arg: str = "") -> ConfigDict:
       perf=dict(  # nothing here may change the answer
         data_dir="",  # where TFDS sets lie; "" is TFDS_DATA_DIR or its default
         stores="",  # run whose shadow/ and released/ to share; "" is this one
+        store_models=0,  # shadow models of such a store, where others use more
         chunk_models=500,  # models a chunk file: what a kill can lose
         block_mib=0,  # memory of one training block; 0: by device
         checkpoint_seconds=60.0,

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from informed_recon import files
 from informed_recon.report import figures, table
 
-TEMPLATE = pathlib.Path(__file__).with_name("page.html.jinja")
+FOLDER = pathlib.Path(__file__).parent
 
 
 def save_figure(path: pathlib.Path, figure: Figure) -> str:
@@ -23,6 +23,16 @@ def save_figure(path: pathlib.Path, figure: Figure) -> str:
     figure.savefig(buffer, format="png", metadata={"Software": None})
   files.write(path, lambda f: f.write(buffer.getbuffer()))
   return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def template(name: str) -> jinja2.Template:
+  """A template of this folder by file name."""
+  return jinja2.Environment(
+    loader=jinja2.FileSystemLoader(FOLDER),
+    autoescape=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+  ).get_template(name)
 
 
 def render(
@@ -44,10 +54,7 @@ def render(
     results: as in results.json.
     config: the run's config as plain values.
   """
-  environment = jinja2.Environment(
-    autoescape=True, trim_blocks=True, lstrip_blocks=True
-  )
-  return environment.from_string(TEMPLATE.read_text()).render(
+  return template("page.html.jinja").render(
     title=title,
     story=story,
     tiles=tiles,

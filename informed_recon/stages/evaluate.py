@@ -12,7 +12,6 @@ from informed_recon import (
   models,
   prng,
   roc,
-  store,
 )
 from informed_recon.stages import Experiment
 from informed_recon.training import classifier
@@ -109,11 +108,11 @@ def _baselines(experiment: Experiment):
     bar.update()
     if with_ridge:
       ridge = baselines.ridge(
-        store.open_rows(experiment.store("shadow")),
+        experiment.rows("shadow"),
         experiment.records("shadow").x,
         shadows=experiment.config.evaluation.ridge_shadows,
       )
-      released = store.open_rows(experiment.store("released")).all()
+      released = experiment.rows("targets").all()
       guesses["ridge"] = ridge(released, experiment.dataset.shape)
       bar.update()
   return oracle, guesses

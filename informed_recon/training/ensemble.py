@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from informed_recon import prng, tree
+from informed_recon import mesh, prng, tree
 from informed_recon.training.recipe import HParams, Keys, Train
 from informed_recon.types import Records, UserError
 
@@ -76,7 +76,7 @@ def block_size(
   hparams: HParams,
   budget_bytes: int = 0,
 ) -> int:
-  """Largest power of two of models whose training fits `budget_bytes`.
+  """Largest power of two of models a device whose training fits the budget.
 
   The working set is read off the compiled program, so the answer depends on
   the program, the device and the budget alone, never on a timing: two runs on
@@ -88,8 +88,8 @@ def block_size(
     fixed: the fixed set.
     targets: at least one record, for its shape.
     hparams: any.
-    budget_bytes: 0 takes the cache size on CPU and a share of the device
-      memory elsewhere.
+    budget_bytes: of each device; 0 takes the cache size on CPU and a share
+      of the device memory elsewhere.
   """
   budget = budget_bytes or _default_budget()
 
@@ -118,7 +118,8 @@ def block_size(
       f"{budget / 2**20:.1f} MiB; raise perf.block_mib"
     )
   size = 1 << int(np.log2(fits))
-  return min(size, 1 << int(np.ceil(np.log2(len(targets.y)))))
+  share = max(len(targets.y) / jax.local_device_count(), 1)
+  return min(size, 1 << int(np.ceil(np.log2(share))))
 
 
 def train_blocks(
@@ -130,22 +131,29 @@ def train_blocks(
   hparams: HParams,
   block: int,
 ) -> Iterator[np.ndarray]:
-  """Yields the trained parameters of `targets` in order, (<= block, P) each.
+  """Yields the trained parameters of `targets` in order, (M, P) each.
 
-  The last block is padded, so that every block runs the same program. The
-  next block is dispatched before the last one is fetched.
+  Each local device trains one block at a time, so M is at most `block` times
+  their number. Every device runs the program of a single block whatever their
+  number, the last blocks padded: the bits depend on `block` alone. The next
+  blocks are dispatched before the last ones are fetched.
   """
-  fixed = Records(*map(jnp.asarray, fixed))
-  pending = None
-  for start in range(0, len(ids), block):
-    take = np.arange(start, start + block).clip(max=len(ids) - 1)
+  devices = mesh.local()
+  width = block * devices.size
+  fixed = jax.device_put(Records(*fixed), mesh.whole(devices))
+  pending, count = None, 0
+  for start in range(0, len(ids), width):
+    take = np.arange(start, start + width).clip(max=len(ids) - 1)
     batch = Records(*(np.asarray(t)[take] for t in targets))
-    rows = ensemble(root, fixed, batch, ids[take].astype(np.int32), hparams)
+    batch, models = jax.device_put(
+      (batch, ids[take].astype(np.int32)), mesh.split(devices)
+    )
+    rows = ensemble(root, fixed, batch, models, hparams)
     if pending is not None:
-      yield np.asarray(pending)
-    pending = rows[: len(ids) - start]
+      yield np.asarray(pending)[:count]
+    pending, count = rows, min(width, len(ids) - start)
   if pending is not None:
-    yield np.asarray(pending)
+    yield np.asarray(pending)[:count]
 
 
 def train_base(
@@ -159,7 +167,7 @@ def train_base(
 
 
 def _default_budget() -> int:
-  device = jax.devices()[0]
+  device = jax.local_devices()[0]
   if device.platform == "cpu":
     return CPU_BLOCK_BYTES
   stats = device.memory_stats() or {}

@@ -11,7 +11,7 @@ import pytest
 
 import configs
 from configs import default
-from informed_recon import files, stages
+from informed_recon import files, registry, stages
 
 ROOT = pathlib.Path(configs.__file__).parent.parent
 NAMES = sorted(m.name for m in pkgutil.iter_modules(configs.__path__))
@@ -148,6 +148,21 @@ def test_stores_from_before_there_was_privacy_stay_valid():
   with old.unlocked():
     del old.training.privacy
   assert stages.config_hash(old) == new
+
+
+@pytest.mark.parametrize("name, arg", FORMS)
+def test_every_point_of_a_sweep_is_an_experiment_of_its_own(name, arg):
+  module = __import__(f"configs.{name}", fromlist=[name])
+  if not hasattr(module, "sweep"):
+    assert not hasattr(module, "CURVE")
+    return
+  hashes = []
+  for changes in module.sweep(arg):
+    config = module.get_config(arg).lock()
+    config.update_from_flattened_dict(changes)
+    hashes.append(stages.config_hash(config))
+  assert 1 < len(hashes) == len(set(hashes))
+  assert module.CURVE in ("", *registry.names("curves"))
 
 
 _DONE = {}

@@ -162,7 +162,7 @@ def test_a_run_goes_on_under_another_perf(workdir, tiny_config, changes):
     "metrics.jsonl": b"",
   }
   experiment = stages.build(tiny_config(**changes), workdir)
-  stages._claim(experiment)
+  stages._enter(experiment)
   registry.find("stages", "shadow").run(experiment)
   after = _snapshot(workdir)
   assert before.keys() == after.keys()
@@ -176,7 +176,7 @@ def test_a_kill_between_config_and_split(workdir, tiny_config):
   split = workdir / "split.npz"
   before = split.read_bytes()
   split.unlink()
-  stages._claim(stages.build(tiny_config(), workdir))
+  stages._enter(stages.build(tiny_config(), workdir))
   assert split.read_bytes() == before
 
 
@@ -237,9 +237,9 @@ def test_other_data_under_the_same_config_are_noticed(tiny_config, tmp_path):
     experiment = stages.build(config, tmp_path / "run")
     if i:
       with pytest.raises(UserError, match="differs in the data themselves"):
-        stages._claim(experiment)
+        stages._enter(experiment)
     else:
-      stages._claim(experiment)
+      stages._enter(experiment)
 
 
 def test_a_folder_of_something_else_is_refused(tiny_config, tmp_path):
