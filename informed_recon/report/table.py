@@ -1,6 +1,6 @@
 """The numbers of results.json as rows for people."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 HEADER = ("", "MSE", "MAE", "PSNR dB", "SSIM", "KL", "success", "TPR@1%FPR")
 NAMES = {
@@ -31,18 +31,24 @@ def rows(results: Mapping) -> Iterator[tuple[str, ...]]:
 
 def text(results: Mapping) -> str:
   """The table for a terminal, with 95% intervals in brackets."""
-  cells = [HEADER, *rows(results)]
+  released = results["released_model"]
+  return "\n".join(
+    [
+      aligned([HEADER, *rows(results)]),
+      f"means over targets with 95% intervals; test accuracy of the released "
+      f"models {_share(released['test_accuracy_mean'], None)} "
+      f"(mean of {released['models']})",
+    ]
+  )
+
+
+def aligned(cells: Sequence[Sequence[str]]) -> str:
+  """Columns of one width under a ruled header, the first row."""
   widths = [max(map(len, column)) for column in zip(*cells)]
   lines = [
     "  ".join(c.ljust(w) for c, w in zip(row, widths)).rstrip() for row in cells
   ]
-  released = results["released_model"]
   lines.insert(1, "-" * (sum(widths) + 2 * (len(widths) - 1)))
-  lines.append(
-    f"means over targets with 95% intervals; test accuracy of the released "
-    f"models {_share(released['test_accuracy_mean'], None)} "
-    f"(mean of {released['models']})"
-  )
   return "\n".join(lines)
 
 
