@@ -32,6 +32,7 @@ FLOORS = {
   "mechanisms": WORK,
   "reconstructors": WORK,
   "attacks": WORK,
+  "identification": WORK,
   "roc": WORK,
   "baselines": WORK,
   "report": STAGES,

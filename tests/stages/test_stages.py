@@ -261,6 +261,7 @@ def test_a_folder_of_something_else_is_refused(tiny_config, tmp_path):
     ({"split.targets": 1}, "split.targets must be at least 2"),
     ({"split.seed": -1}, "split.seed must be at least 0"),
     ({"evaluation.fpr": (0.01, 1.0)}, "evaluation.fpr must lie between"),
+    ({"evaluation.candidates": (8, 1)}, "candidates must be numbers from 2"),
     ({"evaluation.ridge_shadows": 1}, "ridge_shadows must be at least 2"),
     ({"evaluation.classifier.epochs": 0}, "needs epochs and batch_size"),
     ({"evaluation.classifier.name": "cnn"}, "unknown model 'cnn'"),
