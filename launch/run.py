@@ -7,7 +7,6 @@ from absl import flags
 from ml_collections import config_flags
 
 from informed_recon import stages
-from informed_recon.report import table
 from launch import app
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -20,8 +19,7 @@ flags.mark_flags_as_required(["config", "workdir"])
 def main(argv):
   del argv
   results = stages.run(_CONFIG.value, _WORKDIR.value)
-  if "attacks" in results:
-    print(table.text(results))
+  print(stages.reporter(_CONFIG.value).text(results))
   if "report" in _CONFIG.value.stages:
     print(f"report: {_WORKDIR.value}/report.html")
 

@@ -21,25 +21,12 @@ def rows(results: Mapping) -> Iterator[tuple[str, ...]]:
         _mean(row, "psnr", 1),
         _mean(row, "ssim", 3),
         _mean(row, "kl", 2),
-        _share(row.get("success_rate"), row.get("success_rate_ci95")),
-        _share(
+        share(row.get("success_rate"), row.get("success_rate_ci95")),
+        share(
           row.get("tpr_at_fpr", {}).get("0.01"),
           row.get("tpr_at_fpr_ci95", {}).get("0.01"),
         ),
       )
-
-
-def text(results: Mapping) -> str:
-  """The table for a terminal, with 95% intervals in brackets."""
-  released = results["released_model"]
-  return "\n".join(
-    [
-      aligned([HEADER, *rows(results)]),
-      f"means over targets with 95% intervals; test accuracy of the released "
-      f"models {_share(released['test_accuracy_mean'], None)} "
-      f"(mean of {released['models']})",
-    ]
-  )
 
 
 def aligned(cells: Sequence[Sequence[str]]) -> str:
@@ -67,7 +54,8 @@ def number(value: float) -> str:
   return f"{value:.4f}" if value >= 1e-3 or value == 0 else f"{value:.1e}"
 
 
-def _share(value: float | None, interval) -> str:
+def share(value: float | None, interval) -> str:
+  """A share with its interval, if it has one."""
   if value is None:
     return "-"
   if interval is None:

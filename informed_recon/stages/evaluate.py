@@ -16,10 +16,12 @@ from informed_recon import (
   store,
 )
 from informed_recon.dp import intervals
+from informed_recon.report import reconstruction
 from informed_recon.stages import Experiment
 from informed_recon.training import classifier
 from informed_recon.types import UserError
 
+REPORT = reconstruction  # what shows these results
 METRICS = ("mse", "mae", "psnr", "ssim", "kl")
 
 

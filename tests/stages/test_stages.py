@@ -268,7 +268,7 @@ def test_a_folder_of_something_else_is_refused(tiny_config, tmp_path):
     ({"reconstructors.bilinear.network": "cnn"}, "unknown reconstructor"),
     ({"reconstructors.bilinear.patience": -1}, "patience must be 0"),
     ({"reconstructors.bilinear.batch_size": 99}, "leave nothing to train"),
-    ({"stages": ("shadow", "repport")}, "must include 'evaluate'"),
+    ({"stages": ("shadow", "report")}, "must include 'evaluate'"),
     ({"stages": ("evaluate", "repport")}, "unknown stage 'repport'; known"),
   ],
 )
