@@ -89,6 +89,7 @@ def get_config(arg: str = "") -> ConfigDict:
       evaluation=dict(
         fpr=(0.01,),  # false-positive rates to report the TPR at
         eta=0.01,  # fixed success threshold, per-pixel MSE
+        candidates=(8, 64),  # among which to identify a target
         ridge_shadows=10_000,  # shadow models the ridge baseline uses, at most
         classifier=dict(  # the separate judge behind the KL metric
           name="mlp",

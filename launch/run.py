@@ -8,7 +8,6 @@ from absl import flags
 from ml_collections import config_flags
 
 from informed_recon import stages
-from informed_recon.report import table
 from launch import app
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -40,8 +39,7 @@ def main(argv):
   results = stages.run(_CONFIG.value, _WORKDIR.value, app.FORCE.value)
   if jax.process_index():
     return
-  if "attacks" in results:
-    print(table.text(results))
+  print(stages.reporter(_CONFIG.value).text(results))
   if "report" in _CONFIG.value.stages:
     print(f"report: {_WORKDIR.value}/report.html")
 

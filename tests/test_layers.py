@@ -35,6 +35,7 @@ FLOORS = {
   "mechanisms": WORK,
   "reconstructors": WORK,
   "attacks": WORK,
+  "identification": WORK,
   "roc": WORK,
   "baselines": WORK,
   "report": STAGES,

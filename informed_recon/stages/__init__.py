@@ -12,6 +12,7 @@ import pathlib
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import jax
@@ -104,11 +105,7 @@ def build(
     key=prng.root(config.seed),
     force=force,
   )
-  if "evaluate" not in config.stages:
-    raise UserError(
-      f"stages must include 'evaluate', which makes the results, got "
-      f"{', '.join(config.stages)}"
-    )
+  reporter(config)
   for stage in config.stages:
     check = getattr(registry.find("stages", stage), "check", None)
     if check is not None:
@@ -183,6 +180,23 @@ def _run(experiment: Experiment) -> dict:
   results |= dict(timing_seconds=timing, environment=environment())
   files.write_json(experiment.workdir / "results.json", results)
   return results
+
+
+def reporter(config: ConfigDict) -> ModuleType:
+  """What shows an experiment's results, with `text(results)` for a terminal
+  and `page(experiment, results)`: the `REPORT` of the stage that makes them.
+
+  Raises:
+    UserError: no stage does.
+  """
+  for stage in config.stages:
+    module = registry.find("stages", stage)
+    if hasattr(module, "REPORT"):
+      return module.REPORT
+  raise UserError(
+    "stages must include 'evaluate' or another one that makes the results, "
+    f"got {', '.join(config.stages)}"
+  )
 
 
 def config_hash(config: ConfigDict, groups: Sequence[str] = ()) -> str:

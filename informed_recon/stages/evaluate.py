@@ -8,15 +8,19 @@ from tqdm import tqdm
 from informed_recon import (
   baselines,
   files,
+  identification,
   metrics,
   models,
   prng,
   roc,
 )
+from informed_recon.dp import intervals
+from informed_recon.report import reconstruction
 from informed_recon.stages import Experiment
 from informed_recon.training import classifier
 from informed_recon.types import UserError
 
+REPORT = reconstruction  # what shows these results
 METRICS = ("mse", "mae", "psnr", "ssim", "kl")
 
 
@@ -38,6 +42,10 @@ def check(experiment: Experiment) -> None:
   if not all(0 < fpr < 1 for fpr in settings.fpr):
     raise UserError(
       f"evaluation.fpr must lie between 0 and 1, got {settings.fpr}"
+    )
+  if not all(m >= 2 for m in settings.candidates):
+    raise UserError(
+      f"evaluation.candidates must be numbers from 2, got {settings.candidates}"
     )
   if len(targets) < 2:
     raise UserError(
@@ -68,6 +76,7 @@ def run(experiment: Experiment) -> None:
     errors = metrics.per_target(truth, guess, judge)
     per_target |= {f"{name}/{k}": v for k, v in errors.items()}
     rows[name] = summary(errors)
+    rows[name] |= _identification(truth, guess, experiment.config)
     if name != "nearest_neighbour_oracle":
       rows[name] |= _success(errors["mse"], oracle.mse, settings.eta)
     if name not in ("nearest_neighbour_oracle", "mean_image"):
@@ -139,6 +148,20 @@ def _success(mse: np.ndarray, oracle: np.ndarray, eta: float) -> dict:
     success_rate=rate,
     success_rate_ci95=list(interval),
     success_at_eta=dict(eta=eta, rate=eta_rate, rate_ci95=list(eta_interval)),
+  )
+
+
+def _identification(truth: np.ndarray, guess: np.ndarray, config) -> dict:
+  """How often the target is told from decoys; a blind guess is right 1/m."""
+  hits = identification.identified(
+    truth, guess, config.evaluation.candidates, config.seed
+  )
+  return dict(
+    identification={str(m): float(h.mean()) for m, h in hits.items()},
+    identification_ci95={
+      str(m): list(intervals.clopper_pearson(h.sum(), len(h)))
+      for m, h in hits.items()
+    },
   )
 
 

@@ -214,6 +214,11 @@ def test_the_quick_form_runs_and_leaves_the_doors(quick_run, name):
     assert set(ROW) <= row.keys()
     assert row["targets"] == config.split.targets
     assert row is oracle or set(SUCCESS) <= row.keys()
+    sizes = [m for m in config.evaluation.candidates if m <= row["targets"]]
+    for m in map(str, sizes):
+      low, high = row["identification_ci95"][m]
+      assert low <= row["identification"][m] <= high
+    assert len(row["identification"]) == len(sizes) > 0
     for metric in ("mse", "mae", "psnr", "ssim", "kl"):
       low, high = row[f"{metric}_mean_ci95"]
       assert low <= row[f"{metric}_mean"] <= high
@@ -228,6 +233,8 @@ def test_the_quick_form_runs_and_leaves_the_doors(quick_run, name):
     assert 0 <= low <= row["tpr_at_fpr"]["0.01"] <= high <= 1
   # Pixels lie in [0, 1] and the blind guess is the worst of the three.
   mean_image = results["baselines"]["mean_image"]
+  low, high = mean_image["identification_ci95"]["8"]
+  assert low < 1 / 8 < high
   assert 0 < oracle["mse_mean"] < mean_image["mse_mean"] < 1
   assert all(row["mse_mean"] < mean_image["mse_mean"] for row in informed)
   released = results["released_model"]
