@@ -81,6 +81,7 @@ def get_config(arg: str = "") -> ConfigDict:
           mechanism="none",  # file name in informed_recon/mechanisms/
           clip_norm=1.0,  # largest gradient norm of one record
           noise_multiplier=1.0,  # noise over clip_norm, in every step
+          epsilon=0.0,  # above 0: the noise multiplier that guarantees it
           sampling_probability=1.0,  # of a record in a step; 1: full batch
           delta=1e-5,  # at which epsilon is reported
         ),

@@ -81,6 +81,9 @@ def make(model: Model, recipe: Recipe) -> Gradient:
 def statement(privacy: dict, steps: int) -> dict:
   """What (ε, δ)-differential privacy all steps together guarantee.
 
+  Where `privacy["epsilon"]` is positive, the noise multiplier is the least that
+  guarantees it.
+
   At q = 1 by the exact formula of the Gaussian mechanism, below by privacy
   loss distributions, rounded up. ε is None where nothing is guaranteed.
 
@@ -95,21 +98,22 @@ def statement(privacy: dict, steps: int) -> dict:
   if privacy["noise_multiplier"] == math.inf:
     raise UserError("training.privacy.noise_multiplier must be finite")
   try:
-    epsilon = accounting.dpsgd_epsilon(
-      privacy["noise_multiplier"],
-      privacy["sampling_probability"],
-      steps,
-      privacy["delta"],
-    )
+    sampling = privacy["sampling_probability"], steps
+    sigma, delta = privacy["noise_multiplier"], privacy["delta"]
+    if privacy["epsilon"] != 0:
+      sigma = accounting.calibrate_noise_multiplier(
+        privacy["epsilon"], delta, *sampling
+      )
+    epsilon = accounting.dpsgd_epsilon(sigma, *sampling, delta)
   except ValueError as error:
     raise UserError(f"training.privacy: {error}") from None
   return dict(
     mechanism="dp_sgd",
     clip_norm=clip_norm,
-    noise_multiplier=privacy["noise_multiplier"],
+    noise_multiplier=sigma,
     sampling_probability=privacy["sampling_probability"],
     steps=steps,
-    delta=privacy["delta"],
+    delta=delta,
     epsilon=epsilon if math.isfinite(epsilon) else None,
     neighbouring_relation="add/remove-one",
   )

@@ -14,13 +14,16 @@ from informed_recon import (
   prng,
   roc,
 )
-from informed_recon.dp import intervals
+from informed_recon.dp import intervals, overview, priors
 from informed_recon.report import reconstruction
 from informed_recon.stages import Experiment
 from informed_recon.training import classifier
 from informed_recon.types import UserError
 
 REPORT = reconstruction  # what shows these results
+# Of the upper bound on kappa of the images' distribution, and records it uses.
+KAPPA_CONFIDENCE = 0.99
+KAPPA_POINTS = 5000
 METRICS = ("mse", "mae", "psnr", "ssim", "kl")
 
 
@@ -92,6 +95,8 @@ def run(experiment: Experiment) -> None:
   released = files.read_json(experiment.workdir / "released_model.json")
   # Where its maker claims no privacy, there is none.
   privacy = released.pop("privacy", dict(mechanism="none", epsilon=None))
+  if privacy["mechanism"] != "none":
+    privacy |= _limits(experiment, privacy)
   files.write_json(
     path,
     dict(
@@ -100,6 +105,25 @@ def run(experiment: Experiment) -> None:
       released_model=released,
       privacy=privacy,
     ),
+  )
+
+
+def _limits(experiment: Experiment, privacy: Mapping) -> dict:
+  """What no attack can exceed under this mechanism: kappa and every bound, for
+  success at eta and for identification."""
+  settings, held = experiment.config.evaluation, experiment.held().x
+  # Some thousand records place kappa well enough, and distances are n^2.
+  points = held.reshape(len(held), -1)[:KAPPA_POINTS]
+  radius = np.sqrt(points.shape[1] * settings.eta)  # eta is a mean over pixels
+  at_eta = float(priors.empirical_kappa_upper(points, radius, KAPPA_CONFIDENCE))
+  sizes = [m for m in settings.candidates if m <= len(experiment.split.targets)]
+  kappas = {"eta": at_eta} | {str(m): 1 / m for m in sizes}
+  return dict(
+    kappa=kappas,
+    kappa_confidence=KAPPA_CONFIDENCE,
+    success_upper={
+      name: overview.all_upper(privacy, kappa) for name, kappa in kappas.items()
+    },
   )
 
 

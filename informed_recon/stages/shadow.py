@@ -98,7 +98,7 @@ def settings(experiment: Experiment) -> tuple[recipe.Recipe, recipe.HParams]:
     learning_rate=static.pop("learning_rate"),
     l2=static.pop("l2"),
     clip_norm=private["clip_norm"],
-    noise_multiplier=private["noise_multiplier"],
+    noise_multiplier=privacy(experiment).get("noise_multiplier", 0.0),
   )
   static |= {k: private[k] for k in ("mechanism", "sampling_probability")}
   return recipe.Recipe(**static), traced
