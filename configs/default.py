@@ -77,11 +77,20 @@ def get_config(arg: str = "") -> ConfigDict:
         schedule="constant",
         learning_rate=0.1,
         l2=0.0,  # coefficient of (l2/2)|params|^2, beside the mean loss
+        privacy=dict(  # the rest is idle where the mechanism is "none"
+          mechanism="none",  # file name in informed_recon/mechanisms/
+          clip_norm=1.0,  # largest gradient norm of one record
+          noise_multiplier=1.0,  # noise over clip_norm, in every step
+          epsilon=0.0,  # above 0: the noise multiplier that guarantees it
+          sampling_probability=1.0,  # of a record in a step; 1: full batch
+          delta=1e-5,  # at which epsilon is reported
+        ),
       ),
       reconstructors=dict(bilinear=BILINEAR_RECONSTRUCTOR),
       evaluation=dict(
         fpr=(0.01,),  # false-positive rates to report the TPR at
         eta=0.01,  # fixed success threshold, per-pixel MSE
+        candidates=(8, 64),  # among which to identify a target
         ridge_shadows=10_000,  # shadow models the ridge baseline uses, at most
         classifier=dict(  # the separate judge behind the KL metric
           name="mlp",
@@ -94,6 +103,7 @@ def get_config(arg: str = "") -> ConfigDict:
       perf=dict(  # nothing here may change the answer
         data_dir="",  # where TFDS sets lie; "" is TFDS_DATA_DIR or its default
         stores="",  # run whose shadow/ and released/ to share; "" is this one
+        store_models=0,  # shadow models of such a store, where others use more
         chunk_models=500,  # models a chunk file: what a kill can lose
         block_mib=0,  # memory of one training block; 0: by device
         checkpoint_seconds=60.0,

@@ -1,8 +1,10 @@
 """Files that are whole or not there at all."""
 
+import contextlib
 import json
 import os
 import pathlib
+import secrets
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
@@ -11,17 +13,30 @@ import numpy as np
 
 def write(path: pathlib.Path, put: Callable[[BinaryIO], Any]) -> None:
   """Writes through a temporary name in the same folder, synced, renamed."""
+  _write(path, put, os.replace)
+
+
+def write_new_json(path: pathlib.Path, value: Any) -> None:
+  """Writes unless the file is there: of many at once, one."""
+  if not path.exists():
+    text = _json(value).encode()
+    with contextlib.suppress(FileExistsError):
+      # Unlike a rename, a link replaces nothing.
+      _write(path, lambda f: f.write(text), os.link)
+
+
+def _write(path: pathlib.Path, put: Callable, place: Callable) -> None:
   path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+  # Random: two machines may have processes of one number.
+  temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
   try:
     with open(temporary, "wb") as file:
       put(file)
       file.flush()
       os.fsync(file.fileno())
-    os.replace(temporary, path)
-  except BaseException:
+    place(temporary, path)
+  finally:
     temporary.unlink(missing_ok=True)
-    raise
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
@@ -29,7 +44,11 @@ def write_text(path: pathlib.Path, text: str) -> None:
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
-  write_text(path, json.dumps(value, indent=2) + "\n")
+  write_text(path, _json(value))
+
+
+def _json(value: Any) -> str:
+  return json.dumps(value, indent=2) + "\n"
 
 
 def write_arrays(path: pathlib.Path, **arrays: np.ndarray) -> None:

@@ -9,6 +9,9 @@ from absl import app, flags, logging
 from informed_recon.types import UserError
 
 QUOTES = "\"'"  # KeyError shows its message quoted
+FORCE = flags.DEFINE_bool(
+  "force", False, "take a store of models that was made otherwise"
+)
 _DEBUG = flags.DEFINE_bool("debug", False, "show the traceback of an error")
 
 

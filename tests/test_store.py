@@ -1,6 +1,7 @@
 """Shadow stores: whole chunks only, read by memory map."""
 
 import hashlib
+import threading
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from informed_recon import store
-from informed_recon.store import Rows
+from informed_recon.store import Rows, Store
 from informed_recon.types import UserError
 
 ROWS, PARAMS, CHUNK = 10, 3, 4
@@ -17,7 +18,13 @@ ABOUT = dict(models="shadow", config="c0ffee")
 
 def _create(directory, **changes):
   settings = dict(rows=ROWS, params=PARAMS, chunk_rows=CHUNK, about=ABOUT)
-  return store.create(directory, **settings | changes)
+  force = changes.pop("force", False)
+  return store.create(directory, Store(**settings | changes), force)
+
+
+def _missing(directory, rows=None):
+  """(first row, end row) of what is to be made."""
+  return [(c.start, c.end) for c in store.missing(directory, rows)]
 
 
 @pytest.fixture
@@ -29,9 +36,13 @@ def values():
 @pytest.fixture
 def filled(tmp_path, values):
   _create(tmp_path)
-  for chunk, start, end in store.missing(tmp_path):
-    store.write_chunk(tmp_path, chunk, values[start:end])
+  _fill(tmp_path, values)
   return tmp_path
+
+
+def _fill(directory, values):
+  for chunk in store.missing(directory):
+    store.write_chunk(chunk, values[chunk.start : chunk.end])
 
 
 def test_round_trip_by_memory_map(filled, values):
@@ -47,9 +58,9 @@ def test_round_trip_by_memory_map(filled, values):
 
 def test_missing_lists_chunks_with_their_rows(tmp_path, values):
   _create(tmp_path)
-  assert store.missing(tmp_path) == [(0, 0, 4), (1, 4, 8), (2, 8, 10)]
-  store.write_chunk(tmp_path, 1, values[4:8])
-  assert store.missing(tmp_path) == [(0, 0, 4), (2, 8, 10)]
+  assert _missing(tmp_path) == [(0, 4), (4, 8), (8, 10)]
+  store.write_chunk(store.chunks(tmp_path)[1], values[4:8])
+  assert _missing(tmp_path) == [(0, 4), (8, 10)]
 
 
 @given(
@@ -89,8 +100,8 @@ def _empty(path):
 )
 def test_a_damaged_chunk_counts_as_missing(filled, values, damage, kind):
   damage(filled / f"chunk-00001.{kind}")
-  assert store.missing(filled) == [(1, 4, 8)]
-  store.write_chunk(filled, 1, values[4:8])
+  assert _missing(filled) == [(4, 8)]
+  store.write_chunk(store.chunks(filled)[1], values[4:8])
   assert store.missing(filled) == []
   np.testing.assert_array_equal(store.open_rows(filled).all(), values)
 
@@ -104,32 +115,114 @@ def test_a_chunk_is_written_before_its_digest(tmp_path, values, monkeypatch):
 
   monkeypatch.setattr(store.files, "write_text", killed)
   with pytest.raises(KeyboardInterrupt):
-    store.write_chunk(tmp_path, 0, values[:CHUNK])
+    store.write_chunk(store.chunks(tmp_path)[0], values[:CHUNK])
   assert (tmp_path / "chunk-00000.npy").exists()
-  assert store.missing(tmp_path) == [(0, 0, CHUNK)]
+  assert _missing(tmp_path) == [(0, CHUNK)]
 
 
 def test_equal_rows_make_equal_bytes(filled, values, tmp_path_factory):
   other = tmp_path_factory.mktemp("other")
   _create(other)
   # Another dtype and memory order in, the same file out.
-  store.write_chunk(other, 0, np.asfortranarray(values[:4].astype(float)))
+  store.write_chunk(
+    store.chunks(other)[0], np.asfortranarray(values[:4].astype(float))
+  )
   first, second = (d / "chunk-00000.npy" for d in (filled, other))
   assert first.read_bytes() == second.read_bytes()
   digest = hashlib.sha256(first.read_bytes()).hexdigest()
   assert (filled / "chunk-00000.sha256").read_text() == digest + "\n"
 
 
+LATER = dict(ABOUT, config="facade")
+SETTINGS = {"training.steps": 5, "seed": 0}
+CODE = dict(sources="aaaa", jax="1", device="cpu", informed_recon="1")
+
+
 @pytest.mark.parametrize(
-  "change",
-  [dict(rows=11), dict(params=4), dict(about=dict(ABOUT, config="other"))],
+  "change, differs",
+  [
+    (dict(params=4), r"its params is 3, not 4"),
+    (dict(about=LATER), r"another config \(c0ffee there, facade here\)"),
+    (
+      dict(about=LATER, settings=SETTINGS | {"seed": 1}),
+      r"another seed \(0 there, 1 here\)",
+    ),
+    (
+      dict(code=CODE | dict(sources="bbbb")),
+      r"another sources \(aaaa there, bbbb here\)",
+    ),
+  ],
 )
-def test_a_store_of_something_else_is_refused(filled, change):
-  before = (filled / "manifest.json").read_bytes()
-  with pytest.raises(UserError, match="is a store of something else"):
-    _create(filled, **change)
-  assert (filled / "manifest.json").read_bytes() == before
-  assert _create(filled)["rows"] == ROWS  # its own is not
+def test_a_store_of_something_else_is_refused(
+  tmp_path, values, change, differs
+):
+  own = dict(settings=SETTINGS, code=CODE)
+  _create(tmp_path, **own)
+  _fill(tmp_path, values)
+  before = (tmp_path / "manifest.json").read_bytes()
+  with pytest.raises(UserError, match=f"store of something else.*{differs}"):
+    _create(tmp_path, **own | change)
+  assert (tmp_path / "manifest.json").read_bytes() == before
+  assert _create(tmp_path, **own)["rows"] == ROWS  # its own is not
+
+  if "params" in change:  # what cannot serve cannot be forced
+    with pytest.raises(UserError, match="is a store of something else"):
+      _create(tmp_path, **own | change, force=True)
+  else:
+    for _ in range(2):
+      noted = _create(tmp_path, **own | change, force=True)["forced"]
+      assert len(noted) == 1 and noted[0].split(" (")[0] in differs
+
+
+@pytest.mark.parametrize("changed", ["jax", "device"])
+def test_compiler_and_device_matter_while_there_is_something_to_train(
+  tmp_path, values, changed
+):
+  _create(tmp_path, code=CODE)
+  other = dict(code=CODE | {changed: "other"})
+  with pytest.raises(UserError, match=f"another {changed} "):
+    _create(tmp_path, **other)
+  _fill(tmp_path, values)
+  assert "forced" not in _create(tmp_path, **other)
+  # The release is told, not asked for: what it changed is in the sources.
+  (tmp_path / "chunk-00000.npy").unlink()
+  _create(tmp_path, code=CODE | dict(informed_recon="2"))
+
+
+def test_the_first_rows_of_a_store_serve_as_well(filled, values):
+  assert _create(filled, rows=5)["rows"] == ROWS
+  assert [(c.start, c.end) for c in store.chunks(filled, 5)] == [(0, 4), (4, 8)]
+  rows = store.open_rows(filled, 5)
+  np.testing.assert_array_equal(rows.all(), values[:5])
+  (filled / "chunk-00002.npy").unlink()  # beyond the first five
+  assert _missing(filled, 5) == [] and _missing(filled) == [(8, 10)]
+  assert len(store.open_rows(filled, 8)) == 8
+  with pytest.raises(UserError, match="lacks 1 of 3 chunks"):
+    store.open_rows(filled, 9)
+  with pytest.raises(UserError, match="holds 10 models, 11 are asked for"):
+    _create(filled, rows=11, force=True)
+
+
+def test_of_many_that_create_a_store_one_does(tmp_path):
+  barrier, found = threading.Barrier(8), []
+
+  def create(chunk_rows):
+    barrier.wait()
+    found.append(_create(tmp_path, chunk_rows=chunk_rows)["chunk_rows"])
+
+  threads = [threading.Thread(target=create, args=(i,)) for i in range(1, 9)]
+  for thread in threads:
+    thread.start()
+  for thread in threads:
+    thread.join()
+  assert len(found) == 8 and len(set(found)) == 1
+  assert [p.name for p in tmp_path.iterdir()] == ["manifest.json"]
+
+
+def test_a_damaged_manifest_is_named(filled):
+  (filled / "manifest.json").write_text('{"rows": 1')
+  with pytest.raises(UserError, match="manifest.json is damaged"):
+    _create(filled)
 
 
 def test_a_store_keeps_its_chunk_size(filled, values):

@@ -25,7 +25,7 @@ import numpy as np
 import optax
 import orbax.checkpoint as ocp
 
-from informed_recon import optimizers, prng
+from informed_recon import mesh, optimizers, prng
 from informed_recon.standard import Standard, standardise
 from informed_recon.store import Rows
 from informed_recon.types import UserError
@@ -158,8 +158,11 @@ def fit(
     prediction = network.apply(params, standard(batch), train=False)
     return jnp.sum(losses(prediction, truth))
 
-  standard = Standard(*map(jnp.asarray, standard))
+  # The network on every device, its batches divided among them.
+  devices = mesh.local(spec.batch_size)
+  standard = jax.device_put(Standard(*standard), mesh.whole(devices))
   held_records = records[held_ids]
+  directory.mkdir(parents=True, exist_ok=True)
 
   def evaluate(params) -> float:
     if not held:
@@ -172,10 +175,8 @@ def fit(
       )
     return total / held
 
-  with ocp.CheckpointManager(
-    directory, options=ocp.CheckpointManagerOptions(max_to_keep=1)
-  ) as manager:
-    state = _restore(manager, start)
+  with ocp.CheckpointManager(directory, options=_checkpoints()) as manager:
+    state = jax.device_put(_restore(manager, start), mesh.whole(devices))
     saved = time.monotonic()
     while int(state.epoch) < spec.epochs:
       if spec.patience and int(state.since_best) >= spec.patience:
@@ -185,7 +186,8 @@ def fit(
       ids = shuffle.permutation(train_ids)[: steps * spec.batch_size]
       carry, values = state[:2], []
       batches = _batches(rows, records, ids, spec.batch_size)
-      for i, (batch, truth) in enumerate(batches):
+      for i, pair in enumerate(batches):
+        batch, truth = jax.device_put(pair, mesh.split(devices))
         carry, value = step(carry, standard, batch, truth, epoch * steps + i)
         values.append(value)
       train_loss = float(np.mean(jax.device_get(values)))
@@ -238,10 +240,26 @@ def _optimizer(spec: Fit, steps: int) -> optax.GradientTransformation:
   )
 
 
+def _checkpoints() -> ocp.CheckpointManagerOptions:
+  """The last state alone, and no waiting for processes that fit nothing."""
+  me = jax.process_index()
+  return ocp.CheckpointManagerOptions(
+    max_to_keep=1,
+    create=False,
+    multiprocessing_options=ocp.options.MultiprocessingOptions(
+      primary_host=me,
+      active_processes={me},
+      barrier_sync_key_prefix=f"process{me}",
+    ),
+  )
+
+
 def _save(manager: ocp.CheckpointManager, state: State) -> None:
   try:
-    manager.save(int(state.epoch), args=ocp.args.StandardSave(state._asdict()))
-    manager.wait_until_finished()  # before the next step donates the buffers
+    # As host arrays: of several processes this one alone has the state.
+    args = ocp.args.StandardSave(jax.device_get(state._asdict()))
+    manager.save(int(state.epoch), args=args)
+    manager.wait_until_finished()
   except ValueError as error:  # how a full disk comes out of tensorstore
     if not re.search("RESOURCE_EXHAUSTED|No space left", str(error)):
       raise
@@ -253,7 +271,9 @@ def _save(manager: ocp.CheckpointManager, state: State) -> None:
 def _restore(manager: ocp.CheckpointManager, start: Callable) -> State:
   if manager.latest_step() is None:
     return start()
-  abstract = jax.eval_shape(start)._asdict()
+  abstract = jax.tree.map(
+    lambda leaf: np.empty(leaf.shape, leaf.dtype), jax.eval_shape(start)
+  )._asdict()
   restored = manager.restore(
     manager.latest_step(), args=ocp.args.StandardRestore(abstract)
   )

@@ -191,9 +191,63 @@ def rdp_curve(
   return np.minimum(curve, moments / (orders - 1))
 
 
+def membership_advantage_upper(
+  noise_multiplier: float, sampling_probability: float, steps: int
+) -> float:
+  """How far a membership test can rise above chance under DP-SGD.
+
+  TPR - FPR of telling the model trained with a record from the one without is
+  at most their total variation, which is delta at epsilon = 0. For q = 1 that
+  is 2 Phi(mu / 2) - 1 with mu = sqrt(T) / noise_multiplier.
+
+  Relation: add or remove one record; total variation has no direction.
+  Sources: Yeom et al., 2018, Definition 4 (advantage); Dong, Roth and Su, 2022
+  (Gaussian); as for `dpsgd_epsilon` otherwise.
+
+  Args:
+    noise_multiplier: noise over clipping norm, in [0, inf].
+    sampling_probability: q in (0, 1].
+    steps: T, at least 1.
+
+  Raises:
+    ValueError: an argument is out of its range.
+
+  >>> round(membership_advantage_upper(10.0, 1.0, 100), 4)
+  0.3829
+  """
+  sigma, q, steps = checks.dpsgd_arguments(
+    noise_multiplier, sampling_probability, steps
+  )
+  simple = _total_variation_upper(sigma, q, steps)
+  if sigma == 0 or math.isinf(sigma):
+    return simple
+  if q == 1:
+    return float(special.erf(math.sqrt(steps / 8) / sigma))
+  epsilons, deltas = loss_distribution.delta_curve(sigma, q, steps)
+  # Delta falls with epsilon: the last one up to 0, if the curve goes so low.
+  return float(min([simple, *deltas[epsilons <= 0][-1:]]))
+
+
+def drawn_probability(sampling_probability: float, steps: int) -> float:
+  """The chance that a record is drawn in any of T steps: 1 - (1 - q)^T.
+
+  Args:
+    sampling_probability: q in (0, 1].
+    steps: T, at least 1.
+
+  Raises:
+    ValueError: an argument is out of its range.
+
+  >>> drawn_probability(0.5, 3)
+  0.875
+  """
+  _, q, steps = checks.dpsgd_arguments(1.0, sampling_probability, steps)
+  return 1.0 if q == 1 else -math.expm1(steps * math.log1p(-q))
+
+
 def _total_variation_upper(sigma: float, q: float, steps: int) -> float:
   """At most the sum over steps, and the chance that the record is drawn."""
-  drawn = 1.0 if q == 1 else -math.expm1(steps * math.log1p(-q))
+  drawn = drawn_probability(q, steps)
   if sigma == 0:
     return drawn
   return min(drawn, steps * q * special.erf(1 / (math.sqrt(8) * sigma)))

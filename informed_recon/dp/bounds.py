@@ -231,7 +231,9 @@ def dpsgd_upper(
   on deltas that floor at 1e-15 and the round-off of T steps (about 1e-12 for
   T = 1,000), so it says little about smaller kappa.
   "rdp": `rdp_upper` at a fixed set of orders; for q = 1 `zcdp_upper`, the best
-  of all orders. "best": the smaller of the two.
+  of all orders. "best": the smaller of the two. None exceeds
+  kappa + (1 - kappa) (1 - (1 - q)^T), met without noise: a target that was
+  never drawn has left no mark.
 
   Relation: add one record, the target, to those known.
   Source: Hayes, Mahloujifar and Balle, 2023 (blow-up function of DP-SGD); Zhu,
@@ -256,12 +258,13 @@ def dpsgd_upper(
     noise_multiplier, sampling_probability, steps
   )
   checks.method(method, METHODS)
-  if sigma == 0 or math.isinf(sigma):
-    return checks.probability(np.exp(log_k) if sigma else np.ones_like(log_k))
-  candidates = []
-  if method != "rdp":
+  if math.isinf(sigma):
+    return checks.probability(np.exp(log_k))
+  drawn = accounting.drawn_probability(q, steps)
+  candidates = [drawn + (1 - drawn) * np.exp(log_k)]
+  if sigma and method != "rdp":
     candidates.append(_dpsgd_pld(log_k, sigma, q, steps))
-  if method != "pld":
+  if sigma and method != "pld":
     candidates.append(_dpsgd_rdp(log_k, sigma, q, steps))
   # No bound lies below kappa; where one comes out so, it is by round-off.
   least = np.minimum.reduce(candidates)

@@ -55,6 +55,32 @@ def epsilon_lower(
   return math.log(max(ratios))
 
 
+def refuted(
+  successes: int, trials: int, gamma: float, confidence: float = 0.99
+) -> bool:
+  """Whether measured reconstructions refute a claimed bound on success.
+
+  So when the lower end of the two-sided Clopper-Pearson interval exceeds the
+  claim: where the claim holds, in at most (1 - confidence) / 2 of repetitions.
+
+  Source: Clopper and Pearson, 1934.
+
+  Args:
+    successes: trials in which the reconstruction came within eta.
+    trials: independent trials, each with its own target and training.
+    gamma: the claimed upper bound on success, in [0, 1].
+    confidence: of the two-sided interval, in (0, 1).
+
+  Raises:
+    ValueError: an argument is out of its range.
+
+  >>> refuted(60, 100, 0.5), refuted(70, 100, 0.5)
+  (False, True)
+  """
+  gamma = checks.real("gamma", gamma, "[0, 1]", lambda v: 0 <= v <= 1)
+  return intervals.clopper_pearson(successes, trials, confidence)[0] > gamma
+
+
 def mse_lower(radii: Sequence[float], gammas: Sequence[float]) -> float:
   """Lower bound on the expected squared error of any reconstruction.
 

@@ -1,4 +1,4 @@
-"""Exact one-sided confidence limits on a probability from a count."""
+"""Exact confidence limits on a probability from a count."""
 
 from scipy import special
 
@@ -44,6 +44,27 @@ def clopper_pearson_upper(
   0.0295
   """
   return upper_limit(*_arguments(successes, trials, confidence))
+
+
+def clopper_pearson(
+  successes: int, trials: int, confidence: float = 0.95
+) -> tuple[float, float]:
+  """Two-sided interval: either limit errs with half of 1 - confidence at most.
+
+  Source: Clopper and Pearson, 1934.
+
+  Raises:
+    ValueError: as for `clopper_pearson_lower`.
+
+  >>> [round(limit, 4) for limit in clopper_pearson(60, 100, confidence=0.95)]
+  [0.4972, 0.6967]
+  """
+  k, n, beta = _arguments(successes, trials, confidence)
+  one_sided = 1 - beta / 2
+  return (
+    clopper_pearson_lower(k, n, one_sided),
+    clopper_pearson_upper(k, n, one_sided),
+  )
 
 
 def upper_limit(successes: int, trials: int, tail: float) -> float:

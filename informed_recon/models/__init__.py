@@ -24,6 +24,7 @@ class Model(NamedTuple):
   init: Callable[[jax.Array], Any]  # key -> params
   apply: Callable[[Any, jax.Array], jax.Array]  # params, (B, *shape) -> (B, K)
   layout: tuple[tree.Leaf, ...]  # where each parameter array lies in (P,)
+  shape: tuple[int, ...]  # of one record
 
   @property
   def num_params(self) -> int:
@@ -58,6 +59,7 @@ def build(
     init=lambda key: network.init(key, example)["params"],
     apply=lambda params, x: network.apply({"params": params}, x),
     layout=tree.layout(variables["params"]),
+    shape=tuple(shape),
   )
 
 

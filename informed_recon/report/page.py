@@ -4,16 +4,36 @@ import base64
 import io
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import jinja2
 import matplotlib
 from matplotlib.figure import Figure
 
 from informed_recon import files
-from informed_recon.report import figures, table
+from informed_recon.report import figures
 
-TEMPLATE = pathlib.Path(__file__).with_name("page.html.jinja")
+FOLDER = pathlib.Path(__file__).parent
+
+
+class Picture(NamedTuple):
+  """A figure with what to say about it."""
+
+  heading: str
+  caption: str
+  figure: Figure
+
+
+class Page(NamedTuple):
+  """What a page says of an experiment's results."""
+
+  story: Sequence[str]  # paragraphs: what was attacked and what came of it
+  tiles: Sequence[tuple[str, str, str]]  # number, what it is, remark
+  pictures: Mapping[str, Picture]  # by file name; the first is shown on top
+  header: Sequence[str]  # of the table
+  rows: Sequence[Sequence[str]]  # cells; an interval follows its value in [ ]
+  note: str  # how to read the table
 
 
 def save_figure(path: pathlib.Path, figure: Figure) -> str:
@@ -25,36 +45,43 @@ def save_figure(path: pathlib.Path, figure: Figure) -> str:
   return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
+def template(name: str) -> jinja2.Template:
+  """A template of this folder by file name."""
+  return jinja2.Environment(
+    loader=jinja2.FileSystemLoader(FOLDER),
+    autoescape=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+  ).get_template(name)
+
+
 def render(
+  content: Page,
   *,
   title: str,
-  story: list[str],
-  tiles: list[tuple[str, str, str]],
-  pictures: list[tuple[str, str, str]],
-  results: Mapping,
+  images: Mapping[str, str],
+  timing: Mapping[str, float],
+  environment: Mapping[str, str],
   config: Mapping,
 ) -> str:
   """The page as text.
 
   Args:
+    content: what it says.
     title: of the experiment.
-    story: paragraphs that say what was attacked and what came of it.
-    tiles: (number, what it is, remark).
-    pictures: (heading, data URI, caption).
-    results: as in results.json.
+    images: name of a picture -> data URI.
+    timing: stage -> seconds.
+    environment: machine and versions.
     config: the run's config as plain values.
   """
-  environment = jinja2.Environment(
-    autoescape=True, trim_blocks=True, lstrip_blocks=True
-  )
-  return environment.from_string(TEMPLATE.read_text()).render(
+  return template("page.html.jinja").render(
+    content=content,
+    pictures=[
+      (picture.heading, images[name], picture.caption)
+      for name, picture in content.pictures.items()
+    ],
     title=title,
-    story=story,
-    tiles=tiles,
-    pictures=pictures,
-    header=table.HEADER,
-    rows=list(table.rows(results)),
-    timing=results["timing_seconds"],
-    environment=results["environment"],
+    timing=timing,
+    environment=environment,
     config=json.dumps(config, indent=2),
   )

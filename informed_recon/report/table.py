@@ -1,6 +1,6 @@
 """The numbers of results.json as rows for people."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 HEADER = ("", "MSE", "MAE", "PSNR dB", "SSIM", "KL", "success", "TPR@1%FPR")
 NAMES = {
@@ -21,28 +21,21 @@ def rows(results: Mapping) -> Iterator[tuple[str, ...]]:
         _mean(row, "psnr", 1),
         _mean(row, "ssim", 3),
         _mean(row, "kl", 2),
-        _share(row.get("success_rate"), row.get("success_rate_ci95")),
-        _share(
+        share(row.get("success_rate"), row.get("success_rate_ci95")),
+        share(
           row.get("tpr_at_fpr", {}).get("0.01"),
           row.get("tpr_at_fpr_ci95", {}).get("0.01"),
         ),
       )
 
 
-def text(results: Mapping) -> str:
-  """The table for a terminal, with 95% intervals in brackets."""
-  cells = [HEADER, *rows(results)]
+def aligned(cells: Sequence[Sequence[str]]) -> str:
+  """Columns of one width under a ruled header, the first row."""
   widths = [max(map(len, column)) for column in zip(*cells)]
   lines = [
     "  ".join(c.ljust(w) for c, w in zip(row, widths)).rstrip() for row in cells
   ]
-  released = results["released_model"]
   lines.insert(1, "-" * (sum(widths) + 2 * (len(widths) - 1)))
-  lines.append(
-    f"means over targets with 95% intervals; test accuracy of the released "
-    f"models {_share(released['test_accuracy_mean'], None)} "
-    f"(mean of {released['models']})"
-  )
   return "\n".join(lines)
 
 
@@ -61,7 +54,8 @@ def number(value: float) -> str:
   return f"{value:.4f}" if value >= 1e-3 or value == 0 else f"{value:.1e}"
 
 
-def _share(value: float | None, interval) -> str:
+def share(value: float | None, interval) -> str:
+  """A share with its interval, if it has one."""
   if value is None:
     return "-"
   if interval is None:

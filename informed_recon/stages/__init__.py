@@ -11,7 +11,8 @@ import os
 import pathlib
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import jax
@@ -19,8 +20,22 @@ import numpy as np
 from ml_collections import ConfigDict
 
 import informed_recon
-from informed_recon import data, files, models, prng, registry, splits
+from informed_recon import (
+  claims,
+  data,
+  files,
+  models,
+  prng,
+  registry,
+  splits,
+)
+from informed_recon.store import Rows, open_rows
 from informed_recon.types import Records, UserError
+
+# Part of the split -> its store: a shadow model for every shadow target, a
+# released model for every evaluation target.
+STORES = {"targets": "released", "shadow": "shadow"}
+CLAIM = "run"  # beside it lies the claim of the process that runs a workdir
 
 
 class Experiment(NamedTuple):
@@ -32,6 +47,7 @@ class Experiment(NamedTuple):
   dataset: data.Dataset
   split: splits.Split
   key: jax.Array  # root of all random streams
+  force: bool = False  # take a store that was made otherwise
 
   def records(self, part: str) -> Records:
     """The records of one part of the split, such as "fixed"."""
@@ -43,9 +59,13 @@ class Experiment(NamedTuple):
     ids = np.concatenate([self.split.fixed, self.split.shadow])
     return Records(*(a[ids] for a in self.dataset.records))
 
-  def store(self, name: str) -> pathlib.Path:
-    """Folder of a store of models: this run's, or one shared between runs."""
-    return pathlib.Path(self.config.perf.stores or self.workdir) / name
+  def store(self, part: str) -> pathlib.Path:
+    """Folder of a part's models: this run's, or one shared between runs."""
+    return pathlib.Path(self.config.perf.stores or self.workdir) / STORES[part]
+
+  def rows(self, part: str) -> Rows:
+    """The trained models of a part, one a record of it."""
+    return open_rows(self.store(part), len(getattr(self.split, part)))
 
   def model(self) -> models.Model:
     """The released model's architecture, for stages that train networks."""
@@ -63,15 +83,18 @@ class Experiment(NamedTuple):
       file.write(json.dumps(row) + "\n")
 
 
-def build(config: ConfigDict, workdir: str | os.PathLike) -> Experiment:
+def build(
+  config: ConfigDict,
+  workdir: str | os.PathLike,
+  force: bool = False,
+  load: Callable[[data.DataSpec], data.Dataset] = data.load,
+) -> Experiment:
   """Builds and checks everything a config names; writes nothing.
 
   Raises:
     UserError: anything in the config or its data that a user can mend.
   """
-  dataset = data.load(
-    data.DataSpec(**config.data, data_dir=config.perf.data_dir)
-  )
+  dataset = load(data.DataSpec(**config.data, data_dir=config.perf.data_dir))
   split = splits.split(len(dataset.records.y), **config.split)
   experiment = Experiment(
     config=config,
@@ -80,12 +103,9 @@ def build(config: ConfigDict, workdir: str | os.PathLike) -> Experiment:
     dataset=dataset,
     split=split,
     key=prng.root(config.seed),
+    force=force,
   )
-  if "evaluate" not in config.stages:
-    raise UserError(
-      f"stages must include 'evaluate', which makes the results, got "
-      f"{', '.join(config.stages)}"
-    )
+  reporter(config)
   for stage in config.stages:
     check = getattr(registry.find("stages", stage), "check", None)
     if check is not None:
@@ -93,18 +113,62 @@ def build(config: ConfigDict, workdir: str | os.PathLike) -> Experiment:
   return experiment
 
 
-def run(config: ConfigDict, workdir: str | os.PathLike) -> dict:
+def run(
+  config: ConfigDict, workdir: str | os.PathLike, force: bool = False
+) -> dict:
   """Runs all stages of an experiment; returns the content of results.json.
 
-  Run again with the same arguments, it goes on where it was interrupted.
+  Run again with the same arguments, it goes on where it was interrupted. A
+  second process on the same workdir waits for the first; of the processes of
+  one distributed run all train models, and the first does the rest.
 
   Raises:
     UserError: bad config or data, or a workdir of another experiment.
   """
-  experiment = build(config, workdir)
-  _claim(experiment)
+  experiment = build(config, workdir, force)
+  _enter(experiment)
+  if jax.process_index():
+    _work(experiment)
+    return _first_process(experiment.workdir)
+  with claims.wait(experiment.workdir / CLAIM):
+    return _run(experiment)
+
+
+def work(
+  config: ConfigDict, workdir: str | os.PathLike, force: bool = False
+) -> None:
+  """Helps with an experiment's models until all of them are trained.
+
+  Any number of processes may do so, beside the one that runs it or without.
+  """
+  experiment = build(config, workdir, force)
+  _enter(experiment)
+  _work(experiment)
+
+
+def _work(experiment: Experiment) -> None:
+  for stage in experiment.config.stages:
+    module = registry.find("stages", stage)
+    if hasattr(module, "work"):
+      module.work(experiment)
+
+
+def _first_process(workdir: pathlib.Path) -> dict:
+  """Waits for its results: jax ends all processes of a run with the first
+  that leaves."""
+  seen = time.monotonic()
+  while not (workdir / "results.json").exists():
+    if claims.alive(workdir / CLAIM):
+      seen = time.monotonic()
+    elif time.monotonic() - seen > claims.STALE:
+      raise RuntimeError(f"process 0 left {workdir} without results")
+    time.sleep(claims.PAUSE[0])
+  return files.read_json(workdir / "results.json")
+
+
+def _run(experiment: Experiment) -> dict:
   timing_path = experiment.workdir / "timing.json"
-  for stage in config.stages:
+  for stage in experiment.config.stages:
     timing = files.read_json(timing_path) if timing_path.exists() else {}
     start = time.perf_counter()
     registry.find("stages", stage).run(experiment)
@@ -118,15 +182,37 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict:
   return results
 
 
+def reporter(config: ConfigDict) -> ModuleType:
+  """What shows an experiment's results, with `text(results)` for a terminal
+  and `page(experiment, results)`: the `REPORT` of the stage that makes them.
+
+  Raises:
+    UserError: no stage does.
+  """
+  for stage in config.stages:
+    module = registry.find("stages", stage)
+    if hasattr(module, "REPORT"):
+      return module.REPORT
+  raise UserError(
+    "stages must include 'evaluate' or another one that makes the results, "
+    f"got {', '.join(config.stages)}"
+  )
+
+
 def config_hash(config: ConfigDict, groups: Sequence[str] = ()) -> str:
-  """Hash of what changes the answer: everything but `perf` and the title.
+  """Hash of what changes the answer: everything but `perf`, the title and the
+  settings of a privacy mechanism that is not used.
 
   With `groups`, of these top-level groups alone.
   """
-  flat = _flat(config)
+  flat = flatten(config)
   if groups:
     flat = {k: v for k, v in flat.items() if k.split(".")[0] in groups}
-  text = json.dumps(flat, sort_keys=True)
+  return json_hash(flat)
+
+
+def json_hash(value: Any) -> str:
+  text = json.dumps(value, sort_keys=True)
   return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -145,7 +231,7 @@ def environment() -> dict[str, str]:
   )
 
 
-def _flat(config: ConfigDict) -> dict[str, Any]:
+def flatten(config: ConfigDict) -> dict[str, Any]:
   """Dotted path -> value in its one JSON form, for what enters the hash."""
 
   def walk(prefix: str, value: Any) -> dict[str, Any]:
@@ -160,10 +246,13 @@ def _flat(config: ConfigDict) -> dict[str, Any]:
   plain = json.loads(json.dumps(config.to_dict()))
   for name in ("perf", "title"):
     plain.pop(name, None)
+  training = plain.get("training", {})
+  if training.get("privacy", {}).get("mechanism") == "none":
+    del training["privacy"]  # idle, and runs older than it stay what they are
   return walk("", plain)
 
 
-def _claim(experiment: Experiment) -> None:
+def _enter(experiment: Experiment) -> None:
   """Makes the workdir this experiment's, or refuses it."""
   path = experiment.workdir / "config.json"
   mine = dict(
@@ -182,14 +271,14 @@ def _claim(experiment: Experiment) -> None:
         f"{experiment.workdir} is not empty and holds no experiment; "
         "give another --workdir"
       )
-    files.write_json(path, mine)
+  files.write_new_json(path, mine)
   found = files.read_json(path)
   if found["identity"] == mine["identity"]:
     files.write_arrays(
       experiment.workdir / "split.npz", **experiment.split._asdict()
     )
     return
-  old, new = _flat(ConfigDict(found["config"])), _flat(experiment.config)
+  old, new = flatten(ConfigDict(found["config"])), flatten(experiment.config)
   differs = [
     f"{k} ({old.get(k)} there, {new.get(k)} here)"
     for k in sorted(old.keys() | new.keys())

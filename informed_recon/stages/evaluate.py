@@ -8,16 +8,22 @@ from tqdm import tqdm
 from informed_recon import (
   baselines,
   files,
+  identification,
   metrics,
   models,
   prng,
   roc,
-  store,
 )
+from informed_recon.dp import intervals, overview, priors
+from informed_recon.report import reconstruction
 from informed_recon.stages import Experiment
 from informed_recon.training import classifier
 from informed_recon.types import UserError
 
+REPORT = reconstruction  # what shows these results
+# Of the upper bound on kappa of the images' distribution, and records it uses.
+KAPPA_CONFIDENCE = 0.99
+KAPPA_POINTS = 5000
 METRICS = ("mse", "mae", "psnr", "ssim", "kl")
 
 
@@ -39,6 +45,10 @@ def check(experiment: Experiment) -> None:
   if not all(0 < fpr < 1 for fpr in settings.fpr):
     raise UserError(
       f"evaluation.fpr must lie between 0 and 1, got {settings.fpr}"
+    )
+  if not all(m >= 2 for m in settings.candidates):
+    raise UserError(
+      f"evaluation.candidates must be numbers from 2, got {settings.candidates}"
     )
   if len(targets) < 2:
     raise UserError(
@@ -69,6 +79,7 @@ def run(experiment: Experiment) -> None:
     errors = metrics.per_target(truth, guess, judge)
     per_target |= {f"{name}/{k}": v for k, v in errors.items()}
     rows[name] = summary(errors)
+    rows[name] |= _identification(truth, guess, experiment.config)
     if name != "nearest_neighbour_oracle":
       rows[name] |= _success(errors["mse"], oracle.mse, settings.eta)
     if name not in ("nearest_neighbour_oracle", "mean_image"):
@@ -81,16 +92,38 @@ def run(experiment: Experiment) -> None:
     directory / "per_target.npz", oracle_index=oracle.index, **per_target
   )
   files.write_arrays(directory / "guesses.npz", **guesses)
+  released = files.read_json(experiment.workdir / "released_model.json")
+  # Where its maker claims no privacy, there is none.
+  privacy = released.pop("privacy", dict(mechanism="none", epsilon=None))
+  if privacy["mechanism"] != "none":
+    privacy |= _limits(experiment, privacy)
   files.write_json(
     path,
     dict(
       attacks={name: rows[name] for name in attacks},
       baselines={name: rows[name] for name in guesses},
-      released_model=files.read_json(
-        experiment.workdir / "released_model.json"
-      ),
-      privacy=dict(mechanism="none", epsilon=None),
+      released_model=released,
+      privacy=privacy,
     ),
+  )
+
+
+def _limits(experiment: Experiment, privacy: Mapping) -> dict:
+  """What no attack can exceed under this mechanism: kappa and every bound, for
+  success at eta and for identification."""
+  settings, held = experiment.config.evaluation, experiment.held().x
+  # Some thousand records place kappa well enough, and distances are n^2.
+  points = held.reshape(len(held), -1)[:KAPPA_POINTS]
+  radius = np.sqrt(points.shape[1] * settings.eta)  # eta is a mean over pixels
+  at_eta = float(priors.empirical_kappa_upper(points, radius, KAPPA_CONFIDENCE))
+  sizes = [m for m in settings.candidates if m <= len(experiment.split.targets)]
+  kappas = {"eta": at_eta} | {str(m): 1 / m for m in sizes}
+  return dict(
+    kappa=kappas,
+    kappa_confidence=KAPPA_CONFIDENCE,
+    success_upper={
+      name: overview.all_upper(privacy, kappa) for name, kappa in kappas.items()
+    },
   )
 
 
@@ -108,11 +141,11 @@ def _baselines(experiment: Experiment):
     bar.update()
     if with_ridge:
       ridge = baselines.ridge(
-        store.open_rows(experiment.store("shadow")),
+        experiment.rows("shadow"),
         experiment.records("shadow").x,
         shadows=experiment.config.evaluation.ridge_shadows,
       )
-      released = store.open_rows(experiment.store("released")).all()
+      released = experiment.rows("targets").all()
       guesses["ridge"] = ridge(released, experiment.dataset.shape)
       bar.update()
   return oracle, guesses
@@ -139,6 +172,20 @@ def _success(mse: np.ndarray, oracle: np.ndarray, eta: float) -> dict:
     success_rate=rate,
     success_rate_ci95=list(interval),
     success_at_eta=dict(eta=eta, rate=eta_rate, rate_ci95=list(eta_interval)),
+  )
+
+
+def _identification(truth: np.ndarray, guess: np.ndarray, config) -> dict:
+  """How often the target is told from decoys; a blind guess is right 1/m."""
+  hits = identification.identified(
+    truth, guess, config.evaluation.candidates, config.seed
+  )
+  return dict(
+    identification={str(m): float(h.mean()) for m, h in hits.items()},
+    identification_ci95={
+      str(m): list(intervals.clopper_pearson(h.sum(), len(h)))
+      for m, h in hits.items()
+    },
   )
 
 

@@ -2,7 +2,7 @@
 
 from tqdm import tqdm
 
-from informed_recon import files, prng, reconstructors, store
+from informed_recon import files, prng, reconstructors
 from informed_recon.attacks import reconstructor
 from informed_recon.stages import Experiment
 
@@ -23,8 +23,7 @@ def run(experiment: Experiment) -> None:
 
 def _attack(experiment: Experiment, name: str):
   spec, workdir = _spec(experiment, name), experiment.workdir
-  shadow = store.open_rows(experiment.store("shadow"))
-  released = store.open_rows(experiment.store("released"))
+  shadow, released = experiment.rows("shadow"), experiment.rows("targets")
   with tqdm(total=spec.epochs, desc=name, unit="epoch") as bar:
 
     def log(row: dict) -> None:

@@ -1,24 +1,39 @@
 """Trains the base model, the shadow models and the released models."""
 
+import ast
+import inspect
 import pathlib
-from typing import NamedTuple
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from informed_recon import files, metrics, stages, store, tree
+import informed_recon
+from informed_recon import (
+  claims,
+  files,
+  metrics,
+  models,
+  optimizers,
+  prng,
+  registry,
+  splits,
+  stages,
+  store,
+  tree,
+)
 from informed_recon.stages import Experiment
-from informed_recon.training import ensemble, recipe
+from informed_recon.training import clipping, ensemble, recipe
 from informed_recon.types import Records, UserError
 
 # What decides the rows of a store, beside the data: a change elsewhere in the
 # config, such as in a reconstructor, leaves the shadow models usable.
 DECISIVE = ("seed", "data", "split", "threat", "model", "training")
-# Part of the split -> its store: a shadow model for every shadow target, a
-# released model for every evaluation target.
-STORES = {"targets": "released", "shadow": "shadow"}
+PREFIX = "split.shadow"  # more shadow models extend fewer
 
 
 class Training(NamedTuple):
@@ -35,6 +50,7 @@ def check(experiment: Experiment) -> None:
       f"data set {experiment.dataset.name!r} has real responses; shadow models "
       "here are classifiers (stages=('convex', ...) fits regressions)"
     )
+  privacy(experiment)
   _training(experiment)
   config, split = experiment.config, experiment.split
   for part in ("shadow", "accuracy"):
@@ -64,67 +80,164 @@ def run(experiment: Experiment) -> None:
       training.hparams,
     )
     files.write_arrays(base_path, params=base)
-  for part, name in STORES.items():
-    _fill(experiment, training, part, name)
+  prepare(experiment)
+  for part in stages.STORES:
+    rows = len(getattr(experiment.split, part))
+    _discard_damaged(experiment.store(part), rows)
+    _fill(experiment, training, part)
   about_path = experiment.workdir / "released_model.json"
   if not about_path.exists():
     files.write_json(about_path, _about(experiment))
 
 
+def settings(experiment: Experiment) -> tuple[recipe.Recipe, recipe.HParams]:
+  """What is static and what is traced in the config's training."""
+  static = experiment.config.training.to_dict()
+  private = static.pop("privacy")
+  traced = recipe.HParams(
+    learning_rate=static.pop("learning_rate"),
+    l2=static.pop("l2"),
+    clip_norm=private["clip_norm"],
+    noise_multiplier=privacy(experiment).get("noise_multiplier", 0.0),
+  )
+  static |= {k: private[k] for k in ("mechanism", "sampling_probability")}
+  return recipe.Recipe(**static), traced
+
+
+def privacy(experiment: Experiment) -> dict:
+  """What the config's training guarantees, as its mechanism states it."""
+  training = experiment.config.training
+  mechanism = registry.find("mechanisms", training.privacy.mechanism)
+  return mechanism.statement(training.privacy.to_dict(), training.steps)
+
+
+def work(experiment: Experiment) -> None:
+  """Helps to complete the stores; what is done is not looked through again."""
+  training = _training(experiment)
+  prepare(experiment)
+  for part in stages.STORES:
+    _fill(experiment, training, part)
+
+
+def decisive(config: ConfigDict) -> dict[str, Any]:
+  """What of a config decides the rows of its stores, by dotted path."""
+  flat = stages.flatten(config).items()
+  return {k: v for k, v in flat if k.split(".")[0] in DECISIVE and k != PREFIX}
+
+
+def prepare(experiment: Experiment) -> None:
+  """Starts the stores, or checks that those there will do."""
+  decided, perf = decisive(experiment.config), experiment.config.perf
+  for part, name in stages.STORES.items():
+    store.create(
+      experiment.store(part),
+      store.Store(
+        rows=max(
+          len(getattr(experiment.split, part)),
+          perf.store_models if part == "shadow" else 0,
+        ),
+        params=experiment.model().num_params,
+        chunk_rows=perf.chunk_models,
+        about=dict(
+          models=name,
+          config=stages.json_hash(decided),
+          data=experiment.identity["data"],
+        ),
+        settings=decided,
+        code=_code(experiment.config),
+      ),
+      experiment.force,
+    )
+
+
 def _training(experiment: Experiment) -> Training:
-  settings = experiment.config.training.to_dict()
-  hparams = recipe.HParams(settings.pop("learning_rate"), settings.pop("l2"))
-  train = recipe.make_train(experiment.model(), recipe.Recipe(**settings))
+  spec, hparams = settings(experiment)
+  train = recipe.make_train(experiment.model(), spec)
   threat = ensemble.Threat(**experiment.config.threat)
   return Training(train, ensemble.make_ensemble(train, threat), hparams)
 
 
-def _fill(
-  experiment: Experiment, training: Training, part: str, name: str
-) -> None:
-  """Trains what is missing of one store."""
-  config, directory = experiment.config, experiment.store(name)
-  ids, targets = getattr(experiment.split, part), experiment.records(part)
-  store.create(
-    directory,
-    rows=len(ids),
-    params=experiment.model().num_params,
-    chunk_rows=config.perf.chunk_models,
-    about=dict(
-      models=name,
-      config=stages.config_hash(config, DECISIVE),
-      data=experiment.identity["data"],
-    ),
+def _code(config: ConfigDict) -> dict[str, str]:
+  """What decides the bits of a row beside config and data."""
+  modules = [prng, tree, optimizers, models, ensemble, recipe, clipping]
+  modules.append(registry.find("models", config.model.name))
+  mechanism = config.training.privacy.mechanism
+  modules.append(registry.find("mechanisms", mechanism))
+  return dict(
+    sources=stages.json_hash([_essence(m) for m in modules]),
+    informed_recon=informed_recon.__version__,
+    jax=jax.__version__,
+    jaxlib=jax.lib.__version__,
+    device=jax.local_devices()[0].device_kind,
   )
-  missing = store.missing(directory)
-  if not missing:
+
+
+def _essence(module: ModuleType) -> str:
+  """A module's code without comments, docstrings and layout."""
+  module = ast.parse(inspect.getsource(module))
+  for node in ast.walk(module):
+    if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+      if ast.get_docstring(node, clean=False) is not None:
+        node.body[0] = ast.Pass()
+  return ast.unparse(module)
+
+
+def _fill(experiment: Experiment, training: Training, part: str) -> None:
+  """Trains what is missing of one store, beside whoever else does."""
+  name, directory = stages.STORES[part], experiment.store(part)
+  total = len(getattr(experiment.split, part))
+  chunks = store.chunks(directory, total)
+  if all(chunk.marked() for chunk in chunks):
     return
-  block = _block(experiment, training, directory, targets)
-  fixed, total = experiment.records("fixed"), len(ids)
-  done = total - sum(end - start for _, start, end in missing)
-  with tqdm(total=total, initial=done, desc=name, unit="model") as bar:
-    for chunk, start, end in missing:
-      parts = []
-      for rows in ensemble.train_blocks(
-        training.ensemble,
-        experiment.key,
-        fixed,
-        Records(*(t[start:end] for t in targets)),
-        ids[start:end],
-        training.hparams,
-        block,
-      ):
-        parts.append(rows)
-        bar.update(len(rows))
-      rows = np.concatenate(parts)
+  # The last chunk of a prefix holds models of a larger experiment.
+  sizes = {**experiment.config.split, part: store.manifest(directory)["rows"]}
+  order = splits.split(len(experiment.dataset.records.y), **sizes)
+  fixed = experiment.records("fixed")
+
+  def train(chunk: store.Chunk) -> np.ndarray:
+    ids = getattr(order, part)[chunk.start : chunk.end]
+    targets = Records(*(a[ids] for a in experiment.dataset.records))
+    block = _block(experiment, training, directory, targets)
+    parts = []
+    for rows in ensemble.train_blocks(
+      *(training.ensemble, experiment.key, fixed, targets, ids),
+      *(training.hparams, block),
+    ):
+      parts.append(rows)
+      bar.update(len(rows))
+    return np.concatenate(parts)
+
+  def done(i: int) -> bool:
+    if chunks[i].marked():
+      bar.update(chunks[i].end - chunks[i].start)
+    return chunks[i].marked()
+
+  first = len(chunks) * jax.process_index() // jax.process_count()
+  with tqdm(total=chunks[-1].end, desc=name, unit="model") as bar:
+    for i in claims.each([c.path for c in chunks], done, first):
+      rows = train(chunks[i])
       diverged = int((~np.isfinite(rows)).any(1).sum())
       if diverged:
         raise UserError(
           f"{diverged} of {len(rows)} {name} models diverged (parameters that "
           "are not finite); lower training.learning_rate"
         )
-      store.write_chunk(directory, chunk, rows)
-      experiment.log(stage="shadow", store=name, models=end, of=total)
+      store.write_chunk(chunks[i], rows)
+      experiment.log(
+        stage="shadow",
+        store=name,
+        chunk=i,
+        of=len(chunks),
+        process=jax.process_index(),
+      )
+
+
+def _discard_damaged(directory: pathlib.Path, rows: int) -> None:
+  for chunk in store.chunks(directory, rows):
+    if chunk.marked() and not chunk.intact():
+      with claims.hold(chunk.path) as mine:
+        if mine and not chunk.intact():
+          store.discard(chunk)
 
 
 def _block(
@@ -133,8 +246,8 @@ def _block(
   directory: pathlib.Path,
   targets: Records,
 ) -> int:
-  """Models trained at once, kept beside the store so that a resumed run has
-  the same bits even if the memory budget was changed in between."""
+  """Models trained at once, kept beside the store: whoever trains a chunk,
+  whenever and under whatever memory budget, ends with the same bits."""
   path = directory / "block.json"
   if not path.exists():
     size = ensemble.block_size(
@@ -145,7 +258,8 @@ def _block(
       training.hparams,
       experiment.config.perf.block_mib << 20,
     )
-    files.write_json(path, min(size, experiment.config.perf.chunk_models))
+    cut = store.manifest(directory)["chunk_rows"]
+    files.write_new_json(path, min(size, cut))
   return files.read_json(path)
 
 
@@ -164,7 +278,7 @@ def _about(experiment: Experiment) -> dict:
 
     return jax.lax.map(one, rows, batch_size=32)
 
-  released = store.open_rows(experiment.store("released")).all()
+  released = experiment.rows("targets").all()
   mean, interval = metrics.mean_ci95(np.asarray(accuracy(released), float))
   init = "and" if threat.shared_init else "but not"
   return dict(
@@ -174,4 +288,5 @@ def _about(experiment: Experiment) -> dict:
     parameters=model.num_params,
     models=len(released),
     adversary_knows=f"the training algorithm {init} the initial weights",
+    privacy=privacy(experiment),
   )

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from informed_recon import prng, tree
+from informed_recon import mesh, prng, tree
 from informed_recon.training.recipe import HParams, Keys, Train
 from informed_recon.types import Records, UserError
 
@@ -24,7 +24,10 @@ ACCELERATOR_FRACTION = 0.25  # of the device's memory, where it can be asked
 
 @dataclasses.dataclass(frozen=True)
 class Threat:
-  """What the adversary knows of the randomness in training."""
+  """What the adversary knows of the randomness in training.
+
+  The noise of a private mechanism and its choice of records are never known.
+  """
 
   shared_init: bool = True  # the released model's initial parameters are known
   shared_order: bool = True  # so is its mini-batch order
@@ -33,6 +36,22 @@ class Threat:
 Ensemble = Callable[
   [jax.Array, Records, Records, jax.Array, HParams], jax.Array
 ]
+BASE_ID = np.uint32(2**32 - 1)  # of the model without a target; no row has it
+
+
+def model_keys(root: jax.Array, threat: Threat, model_id: jax.Array) -> Keys:
+  """The keys of the model with a global id: streams shared or its own."""
+
+  def key(name, shared=False):
+    stream = prng.stream(root, name)
+    return stream if shared else jax.random.fold_in(stream, model_id)
+
+  return Keys(
+    init=key("init", threat.shared_init),
+    order=key("order", threat.shared_order),
+    noise=key("noise"),
+    sampling=key("sampling"),
+  )
 
 
 def make_ensemble(train: Train, threat: Threat) -> Ensemble:
@@ -43,14 +62,7 @@ def make_ensemble(train: Train, threat: Threat) -> Ensemble:
   """
 
   def one(root, fixed, target, model_id, hparams):
-    def key(name, shared):
-      stream = prng.stream(root, name)
-      return stream if shared else jax.random.fold_in(stream, model_id)
-
-    keys = Keys(
-      init=key("init", threat.shared_init),
-      order=key("order", threat.shared_order),
-    )
+    keys = model_keys(root, threat, model_id)
     return tree.flatten(train(keys, fixed, target, hparams))
 
   return jax.jit(jax.vmap(one, in_axes=(None, None, 0, 0, None)))
@@ -64,7 +76,7 @@ def block_size(
   hparams: HParams,
   budget_bytes: int = 0,
 ) -> int:
-  """Largest power of two of models whose training fits `budget_bytes`.
+  """Largest power of two of models a device whose training fits the budget.
 
   The working set is read off the compiled program, so the answer depends on
   the program, the device and the budget alone, never on a timing: two runs on
@@ -76,8 +88,8 @@ def block_size(
     fixed: the fixed set.
     targets: at least one record, for its shape.
     hparams: any.
-    budget_bytes: 0 takes the cache size on CPU and a share of the device
-      memory elsewhere.
+    budget_bytes: of each device; 0 takes the cache size on CPU and a share
+      of the device memory elsewhere.
   """
   budget = budget_bytes or _default_budget()
 
@@ -106,7 +118,8 @@ def block_size(
       f"{budget / 2**20:.1f} MiB; raise perf.block_mib"
     )
   size = 1 << int(np.log2(fits))
-  return min(size, 1 << int(np.ceil(np.log2(len(targets.y)))))
+  share = max(len(targets.y) / jax.local_device_count(), 1)
+  return min(size, 1 << int(np.ceil(np.log2(share))))
 
 
 def train_blocks(
@@ -118,35 +131,43 @@ def train_blocks(
   hparams: HParams,
   block: int,
 ) -> Iterator[np.ndarray]:
-  """Yields the trained parameters of `targets` in order, (<= block, P) each.
+  """Yields the trained parameters of `targets` in order, (M, P) each.
 
-  The last block is padded, so that every block runs the same program. The
-  next block is dispatched before the last one is fetched.
+  Each local device trains one block at a time, so M is at most `block` times
+  their number. Every device runs the program of a single block whatever their
+  number, the last blocks padded: the bits depend on `block` alone. The next
+  blocks are dispatched before the last ones are fetched.
   """
-  fixed = Records(*map(jnp.asarray, fixed))
-  pending = None
-  for start in range(0, len(ids), block):
-    take = np.arange(start, start + block).clip(max=len(ids) - 1)
+  devices = mesh.local()
+  width = block * devices.size
+  fixed = jax.device_put(Records(*fixed), mesh.whole(devices))
+  pending, count = None, 0
+  for start in range(0, len(ids), width):
+    take = np.arange(start, start + width).clip(max=len(ids) - 1)
     batch = Records(*(np.asarray(t)[take] for t in targets))
-    rows = ensemble(root, fixed, batch, ids[take].astype(np.int32), hparams)
+    batch, models = jax.device_put(
+      (batch, ids[take].astype(np.int32)), mesh.split(devices)
+    )
+    rows = ensemble(root, fixed, batch, models, hparams)
     if pending is not None:
-      yield np.asarray(pending)
-    pending = rows[: len(ids) - start]
+      yield np.asarray(pending)[:count]
+    pending, count = rows, min(width, len(ids) - start)
   if pending is not None:
-    yield np.asarray(pending)
+    yield np.asarray(pending)[:count]
 
 
 def train_base(
   train: Train, root: jax.Array, fixed: Records, hparams: HParams
 ) -> np.ndarray:
-  """Parameters (P,) trained on the fixed set alone, with the shared keys."""
-  keys = Keys(prng.stream(root, "init"), prng.stream(root, "order"))
+  """Parameters (P,) trained on the fixed set alone, with the shared keys; a
+  private mechanism draws its own."""
+  keys = model_keys(root, Threat(), BASE_ID)
   run = jax.jit(lambda f, h: tree.flatten(train(keys, f, None, h)))
   return np.asarray(run(Records(*map(jnp.asarray, fixed)), hparams))
 
 
 def _default_budget() -> int:
-  device = jax.devices()[0]
+  device = jax.local_devices()[0]
   if device.platform == "cpu":
     return CPU_BLOCK_BYTES
   stats = device.memory_stats() or {}

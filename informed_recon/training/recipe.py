@@ -1,12 +1,8 @@
 """One training run as one pure function of keys, fixed set and target.
 
-The objective at full batch is the mean over the n+1 records the model sees,
-
-  L(θ) = [Σ_{i in D₋} ℓ(θ; x_i, y_i) + ℓ(θ; z)] / (n + 1) + (l2/2) ‖θ‖²,
-
-with ℓ the softmax cross-entropy. The fixed set's sum and the target's term are
-computed apart: under vmap over targets the fixed set has no model axis, so its
-products over all models are one wide matrix product and it is never copied.
+Every step the optimiser gets what the recipe's mechanism shows it of the
+objective's gradient: all of it, or a private estimate (one file each in
+`informed_recon/mechanisms/`).
 """
 
 import dataclasses
@@ -17,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from informed_recon import optimizers
+from informed_recon import optimizers, registry
 from informed_recon.models import Model
 from informed_recon.types import Records, UserError
 
@@ -31,6 +27,8 @@ class Recipe:
   optimizer: str = "sgd"
   optimizer_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   schedule: str = "constant"
+  mechanism: str = "none"  # file name in informed_recon/mechanisms/
+  sampling_probability: float = 1.0  # of a record in a step; dp_sgd
 
 
 class HParams(NamedTuple):
@@ -38,6 +36,8 @@ class HParams(NamedTuple):
 
   learning_rate: float | jax.Array
   l2: float | jax.Array = 0.0  # coefficient of (l2/2)‖θ‖², all parameters
+  clip_norm: float | jax.Array = 1.0  # C; dp_sgd
+  noise_multiplier: float | jax.Array = 0.0  # σ, noise over C; dp_sgd
 
 
 class Keys(NamedTuple):
@@ -46,9 +46,19 @@ class Keys(NamedTuple):
 
   init: jax.Array
   order: jax.Array  # mini-batch order
+  noise: jax.Array | None = None  # of a private mechanism; never shared
+  sampling: jax.Array | None = None  # likewise: who takes part in a step
+
+
+class Transcript(NamedTuple):
+  """What every step showed, T entries."""
+
+  params: Any  # before the step
+  gradient: Any  # the mechanism's estimate there
 
 
 Train = Callable[[Keys, Records, Records, HParams], Any]
+Gradient = Callable[[Keys, jax.Array, Any, Records, Records, HParams], Any]
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -56,18 +66,18 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
   return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
 
 
-def make_train(model: Model, recipe: Recipe) -> Train:
+def make_train(model: Model, recipe: Recipe, transcript: bool = False) -> Train:
   """Returns `train(keys, fixed, target, hparams) -> params`.
 
   `fixed` holds n records (n, *shape); `target` is one record without a batch
   axis. `target=None` trains on the fixed set alone (the base model), with the
-  same initial parameters and, at full batch, a mean over n.
+  same initial parameters.
 
-  Mini-batches go through a new permutation of the n+1 records every epoch,
-  the target in slot n, leaving out the last incomplete batch.
+  With `transcript`, `train` returns `(params, Transcript)`.
 
   Raises:
-    UserError: unknown optimiser or schedule, or a batch larger than the data.
+    UserError: unknown mechanism, optimiser or schedule, or settings of the
+      recipe that its mechanism refuses.
   """
   if recipe.steps < 1:
     raise UserError(f"training.steps must be at least 1, got {recipe.steps}")
@@ -77,43 +87,24 @@ def make_train(model: Model, recipe: Recipe) -> Train:
       f"got {recipe.batch_size}"
     )
   _optimizer(recipe, 0.1)  # names are checked here, not inside a trace
-
-  def fixed_loss(params, x, y, weight):
-    return jnp.sum(weight * cross_entropy(model.apply(params, x), y))
-
-  def target_loss(params, target):
-    logits = model.apply(params, target.x[None])
-    return cross_entropy(logits, target.y[None])[0]
+  mechanism = registry.find("mechanisms", recipe.mechanism)
+  gradient = mechanism.make(model, recipe)
 
   def train(keys, fixed, target, hparams):
     fixed = Records(*map(jnp.asarray, fixed))  # NumPy takes no traced index
-    seen = len(fixed.y) + (target is not None)
-    if recipe.batch_size > seen:
-      raise UserError(
-        f"training.batch_size {recipe.batch_size} exceeds the {seen} records"
-      )
     optimizer = _optimizer(recipe, hparams.learning_rate)
     params = model.init(keys.init)
 
-    def loss(params, step):
-      x, y, weight, present, size = _batch(
-        recipe.batch_size, seen, fixed, keys.order, step
-      )
-      total = fixed_loss(params, x, y, weight)
-      if target is not None:
-        total = total + present * target_loss(params, target)
-      penalty = 0.5 * hparams.l2 * optax.tree.norm(params, squared=True)
-      return total / size + penalty
-
     def update(carry, step):
       params, state = carry
-      grads = jax.grad(loss)(params, step)
+      grads = gradient(keys, step, params, fixed, target, hparams)
       updates, state = optimizer.update(grads, state, params)
-      return (optax.apply_updates(params, updates), state), None
+      shown = Transcript(params, grads) if transcript else None
+      return (optax.apply_updates(params, updates), state), shown
 
     carry = (params, optimizer.init(params))
-    (params, _), _ = jax.lax.scan(update, carry, jnp.arange(recipe.steps))
-    return params
+    (params, _), shown = jax.lax.scan(update, carry, jnp.arange(recipe.steps))
+    return (params, shown) if transcript else params
 
   return train
 
@@ -126,20 +117,3 @@ def _optimizer(recipe: Recipe, rate) -> optax.GradientTransformation:
     schedule=recipe.schedule,
     steps=recipe.steps,
   )
-
-
-def _batch(batch_size: int, seen: int, fixed: Records, key, step):
-  """Fixed records of this step, their weights, the target's, and the size."""
-  n = len(fixed.y)
-  if not batch_size:
-    return fixed.x, fixed.y, 1.0, 1.0, seen
-  per_epoch = seen // batch_size
-  epoch_key = jax.random.fold_in(key, step // per_epoch)
-  order = jax.random.permutation(epoch_key, seen)
-  slots = jax.lax.dynamic_slice_in_dim(
-    order, (step % per_epoch) * batch_size, batch_size
-  )
-  is_fixed = slots < n
-  index = jnp.where(is_fixed, slots, 0)  # the target's slot carries no weight
-  weight = is_fixed.astype(jnp.float32)
-  return fixed.x[index], fixed.y[index], weight, 1.0 - weight.min(), batch_size

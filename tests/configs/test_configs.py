@@ -11,7 +11,7 @@ import pytest
 
 import configs
 from configs import default
-from informed_recon import files, stages
+from informed_recon import files, registry, stages
 
 ROOT = pathlib.Path(configs.__file__).parent.parent
 NAMES = sorted(m.name for m in pkgutil.iter_modules(configs.__path__))
@@ -102,7 +102,10 @@ def test_the_hash_sees_what_changes_the_answer_and_nothing_else(name):
     }[type(value)](value)
     config.update_from_flattened_dict({path: other})
     changed = stages.config_hash(config)
-    if path.startswith("perf.") or path == "title":
+    idle = path.startswith("training.privacy.") and not path.endswith(
+      ".mechanism"
+    )  # as long as the mechanism is "none"
+    if path.startswith("perf.") or path == "title" or idle:
       assert changed == base, path
     else:
       assert changed not in hashes, path
@@ -120,6 +123,46 @@ def test_the_hash_of_groups_sees_these_alone():
   assert change("reconstructors.bilinear.epochs", 7) == base
   assert change("training.steps", 7) != base
   assert change("seed", 7) != base
+
+
+def test_the_hash_sees_privacy_where_there_is_some():
+  def change(**privacy):
+    config = default.get_config()
+    config.training.privacy.update(mechanism="dp_sgd", **privacy)
+    return stages.config_hash(config)
+
+  hashes = {
+    change(),
+    change(clip_norm=0.5),
+    change(noise_multiplier=0.5),
+    change(sampling_probability=0.5),
+    change(delta=1e-6),
+    stages.config_hash(default.get_config()),
+  }
+  assert len(hashes) == 6
+
+
+def test_stores_from_before_there_was_privacy_stay_valid():
+  old = default.get_config()
+  new = stages.config_hash(old)
+  with old.unlocked():
+    del old.training.privacy
+  assert stages.config_hash(old) == new
+
+
+@pytest.mark.parametrize("name, arg", FORMS)
+def test_every_point_of_a_sweep_is_an_experiment_of_its_own(name, arg):
+  module = __import__(f"configs.{name}", fromlist=[name])
+  if not hasattr(module, "sweep"):
+    assert not hasattr(module, "CURVE")
+    return
+  hashes = []
+  for changes in module.sweep(arg):
+    config = module.get_config(arg).lock()
+    config.update_from_flattened_dict(changes)
+    hashes.append(stages.config_hash(config))
+  assert 1 < len(hashes) == len(set(hashes))
+  assert module.CURVE in ("", *registry.names("curves"))
 
 
 _DONE = {}
@@ -171,6 +214,11 @@ def test_the_quick_form_runs_and_leaves_the_doors(quick_run, name):
     assert set(ROW) <= row.keys()
     assert row["targets"] == config.split.targets
     assert row is oracle or set(SUCCESS) <= row.keys()
+    sizes = [m for m in config.evaluation.candidates if m <= row["targets"]]
+    for m in map(str, sizes):
+      low, high = row["identification_ci95"][m]
+      assert low <= row["identification"][m] <= high
+    assert len(row["identification"]) == len(sizes) > 0
     for metric in ("mse", "mae", "psnr", "ssim", "kl"):
       low, high = row[f"{metric}_mean_ci95"]
       assert low <= row[f"{metric}_mean"] <= high
@@ -185,6 +233,8 @@ def test_the_quick_form_runs_and_leaves_the_doors(quick_run, name):
     assert 0 <= low <= row["tpr_at_fpr"]["0.01"] <= high <= 1
   # Pixels lie in [0, 1] and the blind guess is the worst of the three.
   mean_image = results["baselines"]["mean_image"]
+  low, high = mean_image["identification_ci95"]["8"]
+  assert low < 1 / 8 < high
   assert 0 < oracle["mse_mean"] < mean_image["mse_mean"] < 1
   assert all(row["mse_mean"] < mean_image["mse_mean"] for row in informed)
   released = results["released_model"]

@@ -31,7 +31,7 @@ DOORS = {
     bounds.dpsgd_upper,
     (math.inf, 0.01, 100),
     (1.0, 0.01, 100),
-    (0.0, 0.01, 100),
+    (0.0, 0.1, 1000),
   ),
   "dpsgd full batch": (
     bounds.dpsgd_upper,
@@ -333,6 +333,18 @@ def test_a_target_never_sampled_stays_safe():
   q, steps = 0.1, 10
   found = bounds.dpsgd_upper(1e-9, 1e-2, q, steps)
   assert found == pytest.approx(1 - (1 - q) ** steps, rel=1e-6)
+
+
+@pytest.mark.parametrize("method", bounds.METHODS)
+def test_without_noise_the_target_must_still_be_drawn(method):
+  # Drawn: all is known. Not drawn: the guess is left.
+  kappa, q, steps = 0.2, 0.03, 10
+  drawn = 1 - (1 - q) ** steps
+  exact = drawn + (1 - drawn) * kappa
+  noise = [0.0, 1e-3, 0.05, 0.3, 1.0, 5.0]
+  found = [bounds.dpsgd_upper(kappa, s, q, steps, method) for s in noise]
+  assert found[0] == pytest.approx(exact, rel=1e-12)
+  assert np.all(np.diff(found) <= 0) and found[-1] < 0.9 * exact
 
 
 @door

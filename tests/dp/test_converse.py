@@ -97,6 +97,62 @@ def test_epsilon_lower_moves_the_right_way():
   ) > converse.epsilon_lower(50, 100, 0.05, confidence=0.99)
 
 
+def test_a_true_bound_is_rarely_refuted_and_a_false_one_is():
+  rng = np.random.default_rng(4)
+  counts = rng.binomial(400, 0.3, size=2000)
+  wrong = np.mean([converse.refuted(k, 400, 0.3) for k in counts])
+  assert 0 < wrong <= 0.005 + 3 * math.sqrt(0.005 / 2000)
+  assert np.mean([converse.refuted(k, 400, 0.2) for k in counts]) > 0.9
+  low, _ = intervals.clopper_pearson(150, 400, 0.99)
+  assert converse.refuted(150, 400, low - 1e-9)
+  assert not converse.refuted(150, 400, low + 1e-9)
+  with pytest.raises(ValueError, match=r"gamma must lie in \[0, 1\]"):
+    converse.refuted(1, 2, 1.5)
+
+
+def test_the_two_sided_interval_is_the_reference_one():
+  expected = stats.binomtest(17, 60).proportion_ci(0.99, method="exact")
+  found = intervals.clopper_pearson(17, 60, 0.99)
+  np.testing.assert_allclose(found, (expected.low, expected.high), atol=1e-12)
+
+
+@pytest.mark.parametrize("correlation, success", [(0.0, 0.957), (0.5, 0.81)])
+def test_identification_of_gaussian_releases(correlation, success):
+  """Check values, and the same attack played out on vectors."""
+  m, mu, trials = 8, 3.4, 40_000
+  gram = mu**2 * ((1 - correlation) * np.eye(m) + correlation)
+  found = monte_carlo.identification_estimate(gram, samples=trials)
+  error = math.sqrt(success * (1 - success) / trials)
+  assert found == pytest.approx(success, abs=4 * error + 0.005)
+  rng = np.random.default_rng(0)
+  candidates = np.linalg.cholesky(gram)  # rows have these inner products
+  truth = rng.integers(m, size=trials)
+  release = candidates[truth] + rng.standard_normal((trials, m))
+  scores = release @ candidates.T - np.diag(gram) / 2
+  played = np.mean(scores.argmax(1) == truth)
+  assert found == pytest.approx(played, abs=6 * error)
+  assert found < bounds.gaussian_upper(1 / m, mu) + 4 * error
+
+
+def test_identification_of_releases_of_many_lengths():
+  """Without information one in m; a batch of matrices is one each."""
+  grams = np.stack([np.zeros((4, 4)), 1e4 * np.eye(4), np.ones((4, 4))])
+  found = monte_carlo.identification_estimate(grams, samples=4000)
+  assert found.shape == (3,) and found[1] == 1.0
+  np.testing.assert_allclose(found[[0, 2]], 0.25, atol=0.03)
+  # The longest stands out most: its direction carries the most information.
+  uneven = np.diag([0.0, 0.0, 0.0, 25.0])
+  found = monte_carlo.identification_estimate(uneven, samples=40_000)
+  # argmax breaks the tie of three equal scores for the first one.
+  exact = (2 * stats.norm.cdf(2.5)) / 4
+  assert found == pytest.approx(exact, abs=0.01)
+  for bad in (np.zeros(3), np.zeros((2, 3)), np.full((2, 2), np.nan)):
+    with pytest.raises(ValueError, match="gram must be finite and square"):
+      monte_carlo.identification_estimate(bad)
+  with pytest.raises(ValueError, match="samples must lie in"):
+    monte_carlo.identification_estimate(np.eye(2), samples=0)
+
+
 def test_mse_floor_without_information_is_the_variance_of_the_prior():
   # For N(0, I_d) the best blind guess is the mean, at expected error d.
   d = 20

@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import inspect
 import pkgutil
 import subprocess
 import sys
@@ -22,11 +23,12 @@ def test_doctests(name):
 
 
 def test_public_functions_carry_an_example():
-  for door in ("accounting", "bounds", "converse", "monte_carlo", "priors"):
+  doors = ("accounting", "bounds", "converse", "monte_carlo", "planner")
+  for door in (*doors, "priors"):
     module = importlib.import_module(f"informed_recon.dp.{door}")
     for name, value in vars(module).items():
       own = getattr(value, "__module__", None) == module.__name__
-      if own and callable(value) and not name.startswith("_"):
+      if own and inspect.isfunction(value) and not name.startswith("_"):
         assert ">>>" in value.__doc__, name
 
 

@@ -17,6 +17,7 @@ from informed_recon import (
   tree,
 )
 from informed_recon.data import DataSpec
+from informed_recon.stages import shadow
 from informed_recon.training import recipe
 from informed_recon.types import Records, UserError
 
@@ -67,9 +68,8 @@ def test_stores_hold_one_model_a_target(finished, tiny_config):
   spread = np.sqrt(np.mean((rows - base) ** 2))
   assert 0 < spread < 0.1 * np.sqrt(np.mean(base**2))
 
-  settings = experiment.config.training.to_dict()
-  hparams = recipe.HParams(settings.pop("learning_rate"), settings.pop("l2"))
-  train = recipe.make_train(experiment.model(), recipe.Recipe(**settings))
+  spec, hparams = shadow.settings(experiment)
+  train = recipe.make_train(experiment.model(), spec)
   x, y = experiment.records("shadow")
   keys = recipe.Keys(
     prng.stream(experiment.key, "init"), prng.stream(experiment.key, "order")
@@ -162,7 +162,7 @@ def test_a_run_goes_on_under_another_perf(workdir, tiny_config, changes):
     "metrics.jsonl": b"",
   }
   experiment = stages.build(tiny_config(**changes), workdir)
-  stages._claim(experiment)
+  stages._enter(experiment)
   registry.find("stages", "shadow").run(experiment)
   after = _snapshot(workdir)
   assert before.keys() == after.keys()
@@ -176,7 +176,7 @@ def test_a_kill_between_config_and_split(workdir, tiny_config):
   split = workdir / "split.npz"
   before = split.read_bytes()
   split.unlink()
-  stages._claim(stages.build(tiny_config(), workdir))
+  stages._enter(stages.build(tiny_config(), workdir))
   assert split.read_bytes() == before
 
 
@@ -237,9 +237,9 @@ def test_other_data_under_the_same_config_are_noticed(tiny_config, tmp_path):
     experiment = stages.build(config, tmp_path / "run")
     if i:
       with pytest.raises(UserError, match="differs in the data themselves"):
-        stages._claim(experiment)
+        stages._enter(experiment)
     else:
-      stages._claim(experiment)
+      stages._enter(experiment)
 
 
 def test_a_folder_of_something_else_is_refused(tiny_config, tmp_path):
@@ -261,13 +261,14 @@ def test_a_folder_of_something_else_is_refused(tiny_config, tmp_path):
     ({"split.targets": 1}, "split.targets must be at least 2"),
     ({"split.seed": -1}, "split.seed must be at least 0"),
     ({"evaluation.fpr": (0.01, 1.0)}, "evaluation.fpr must lie between"),
+    ({"evaluation.candidates": (8, 1)}, "candidates must be numbers from 2"),
     ({"evaluation.ridge_shadows": 1}, "ridge_shadows must be at least 2"),
     ({"evaluation.classifier.epochs": 0}, "needs epochs and batch_size"),
     ({"evaluation.classifier.name": "cnn"}, "unknown model 'cnn'"),
     ({"reconstructors.bilinear.network": "cnn"}, "unknown reconstructor"),
     ({"reconstructors.bilinear.patience": -1}, "patience must be 0"),
     ({"reconstructors.bilinear.batch_size": 99}, "leave nothing to train"),
-    ({"stages": ("shadow", "repport")}, "must include 'evaluate'"),
+    ({"stages": ("shadow", "report")}, "must include 'evaluate'"),
     ({"stages": ("evaluate", "repport")}, "unknown stage 'repport'; known"),
   ],
 )

@@ -1,0 +1,16 @@
+"""Figures over a sweep, one file each: `draw(results) -> (Figure, sentences)`.
+
+A config file asks for one by its name: `CURVE = "scaling"`. `draw` takes the
+points that are done and returns a matplotlib Figure and what it shows in
+sentences.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+
+class Result(NamedTuple):
+  """One point of a sweep that is done."""
+
+  overrides: Mapping[str, Any]  # dotted path in the config -> value
+  results: Mapping[str, Any]  # as in results.json

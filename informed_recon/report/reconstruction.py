@@ -1,0 +1,193 @@
+"""What reconstructions of the missing record are worth, for people."""
+
+import json
+from collections.abc import Mapping
+
+from informed_recon import files
+from informed_recon.report import figures, table
+from informed_recon.report.page import Page, Picture
+from informed_recon.stages import Experiment
+
+NOTE = """
+Means over the evaluation targets with 95% bootstrap intervals. Success: nearer
+to the target than anything the adversary held. TPR@1%FPR: share of targets
+recognised from their own weights when 1% of reconstructions from another
+target's weights would pass. The nearest-neighbour oracle picks the closest held
+record knowing the target: it is no attack, but the mark that separates
+reconstruction from retrieval. Lower is better for MSE, MAE and KL, higher for
+the rest.
+"""
+
+
+def text(results: Mapping) -> str:
+  """The table for a terminal, with 95% intervals in brackets."""
+  released = results["released_model"]
+  return "\n".join(
+    [
+      table.aligned([table.HEADER, *table.rows(results)]),
+      f"means over targets with 95% intervals; test accuracy of the released "
+      f"models {table.share(released['test_accuracy_mean'], None)} "
+      f"(mean of {released['models']})",
+    ]
+  )
+
+
+def page(experiment: Experiment, results: Mapping) -> Page:
+  """Story, figures and table of an experiment's attacks."""
+  workdir = experiment.workdir
+  per_target = files.read_arrays(workdir / "evaluation/per_target.npz")
+  baselines = files.read_arrays(workdir / "evaluation/guesses.npz")
+  attacks = {
+    name: files.read_arrays(workdir / "attacks" / f"{name}.npz")["x"]
+    for name in results["attacks"]
+  }
+  best = min(attacks, key=lambda name: results["attacks"][name]["mse_mean"])
+  truth = experiment.records("targets").x
+  mse = {name: per_target[f"{name}/mse"] for name in attacks | baselines}
+  palette = figures.colours(list(attacks))
+  informed = {k: v for k, v in baselines.items() if k == "ridge"} | attacks
+  drawn = {
+    "errors": figures.errors(mse, palette),
+    "roc": figures.roc_curves(truth, informed, palette),
+  }
+  logs = _training_logs(experiment)
+  if logs:
+    drawn["training"] = figures.training(logs, palette)
+  if truth.ndim == 4 and truth.shape[-1] in (1, 3):  # grey or RGB
+    nearest = baselines["nearest_neighbour_oracle"]
+    rows = {"target": truth, **attacks, "nearest known": nearest}
+    drawn = {"grid": figures.grid(rows, mse[best].argsort())} | drawn
+  return Page(
+    story=_story(experiment, results, best),
+    tiles=_tiles(results, best),
+    pictures={k: Picture(*CAPTIONS[k], figure) for k, figure in drawn.items()},
+    header=table.HEADER,
+    rows=list(table.rows(results)),
+    note=NOTE,
+  )
+
+
+CAPTIONS = {
+  "grid": (
+    "Seen and reconstructed",
+    "Targets sorted by the error of the best attack. “Nearest known” is the "
+    "closest of all records the adversary already held.",
+  ),
+  "errors": (
+    "Error against the baselines",
+    "Further left is better for the attack.",
+  ),
+  "roc": (
+    "Does it come from the weights?",
+    "A generic image can be close to a target by luck; a reconstruction counts "
+    "when it is close with the target's own weights and not with another's.",
+  ),
+  "training": (
+    "Training of the reconstructor",
+    "Losses on shadow models; the evaluation targets play no part.",
+  ),
+}
+
+
+def _story(experiment: Experiment, results: Mapping, best: str) -> list[str]:
+  split, row = experiment.split, results["attacks"][best]
+  released = results["released_model"]
+  oracle = results["baselines"]["nearest_neighbour_oracle"]
+  verdict = "nearer" if row["mse_mean"] < oracle["mse_mean"] else "no nearer"
+  guarded = _guarded(results["privacy"])
+  knew = "The adversary knew all of these records but one, "
+  knew += released["adversary_knows"]
+  if len(split.shadow):
+    knew += f"; it held {len(split.shadow):,} further records of the same kind"
+  return [
+    f"We trained a model ({released['model']}, {released['parameters']:,} "
+    f"parameters) on {len(split.fixed) + 1:,} records of "
+    f"{experiment.dataset.name} and released its weights. {guarded}{knew}.",
+    f"From the weights alone it reconstructed the missing record, for "
+    f"{len(split.targets):,} different missing records in turn. On average its "
+    f"answer was {verdict} to the truth (mean squared error "
+    f"{table.number(row['mse_mean'])}) than the closest record it held "
+    f"({table.number(oracle['mse_mean'])}), and it was nearer for "
+    f"{row['success_rate']:.1%} of the missing records.",
+  ]
+
+
+def _guarded(privacy: Mapping) -> str:
+  """A sentence on the privacy of training, if it had any."""
+  if privacy["mechanism"] == "none":
+    return ""
+  if privacy["epsilon"] is None:
+    return "Its training clipped gradients but guarantees no privacy. "
+  return (
+    f"Its training is differentially private, ε = {privacy['epsilon']:.3g} at "
+    f"δ = {privacy['delta']:g} for adding or removing one record: in each of "
+    f"{privacy['steps']} steps, gradients clipped to norm "
+    f"{privacy['clip_norm']:g}, records drawn with probability "
+    f"{privacy['sampling_probability']:g}, and Gaussian noise of "
+    f"{privacy['noise_multiplier']:g} times the clip norm. "
+  )
+
+
+def _tiles(results: Mapping, best: str) -> list[tuple[str, str, str]]:
+  row, oracle = (
+    results["attacks"][best],
+    results["baselines"]["nearest_neighbour_oracle"],
+  )
+  released, privacy = results["released_model"], results["privacy"]
+  tiles = [
+    (
+      table.number(row["mse_mean"]),
+      "mean squared error",
+      f"{best}; nearest-neighbour oracle {table.number(oracle['mse_mean'])}",
+    ),
+    (
+      f"{row['success_rate']:.1%}",
+      "reconstructed",
+      "nearer to the target than any record held",
+    ),
+  ]
+  for fpr, tpr in row["tpr_at_fpr"].items():
+    tiles.append((f"{tpr:.1%}", f"TPR at FPR {fpr}", "recognised as leaked"))
+  for m, rate in list(row["identification"].items())[-1:]:
+    what = f"found among {m} candidates"
+    tiles.append((f"{rate:.1%}", what, f"a blind guess: {1 / int(m):.1%}"))
+  if "flagged_rate" in row:
+    tiles.append(
+      (
+        f"{row['flagged_rate']:.1%}",
+        "declared out of reach",
+        "the attack says so itself, and guesses the mean record",
+      )
+    )
+  if privacy["epsilon"] is not None:
+    tiles.append(
+      (
+        f"ε = {privacy['epsilon']:.3g}",
+        "differential privacy",
+        f"at δ = {privacy['delta']:g}, add or remove one record",
+      )
+    )
+  if released["test_accuracy_mean"] is not None:
+    tiles.append(
+      (
+        f"{released['test_accuracy_mean']:.1%}",
+        "accuracy of the released model",
+        f"mean of {released['models']} models",
+      )
+    )
+  return tiles
+
+
+def _training_logs(experiment: Experiment) -> dict[str, list[dict]]:
+  """Epoch rows of each reconstructor; a resumed run may have logged twice."""
+  logs: dict[str, dict[int, dict]] = {}
+  for line in (experiment.workdir / "metrics.jsonl").read_text().splitlines():
+    try:
+      row = json.loads(line)
+    except json.JSONDecodeError:
+      continue  # torn when the disk was full
+    if "epoch" in row:
+      logs.setdefault(row["name"], {})[row["epoch"]] = row
+  return {
+    name: [rows[epoch] for epoch in sorted(rows)] for name, rows in logs.items()
+  }
