@@ -22,6 +22,8 @@ def get_config(arg: str = "") -> ConfigDict:
         family="softmax",  # a name of informed_recon.glm.FAMILIES
         l2=0.01,  # of (l2/2)|weights|^2, beside the sum of the losses
         penalise_intercept=False,
+        noise=0.0,  # standard deviation, added to every released coefficient
+        delta=1e-5,  # at which its epsilon is reported
       ),
       evaluation=base.evaluation,
       perf=dict(data_dir="", convex_chunk=50),  # models fitted at once

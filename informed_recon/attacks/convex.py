@@ -26,8 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from informed_recon import glm
-from informed_recon.attacks import convex_inputs, convex_roots
+from informed_recon.attacks import convex_inputs, convex_missing, convex_roots
 from informed_recon.types import Reconstruction
 
 # A record counts as recovered when its self-check, relative to the size of the
@@ -46,58 +45,6 @@ def tolerance(problem: convex_inputs.Problem) -> float:
   if problem.precision > 1e-12:
     return TOLERANCE_COARSE
   return TOLERANCE if problem.weights.shape[-2] > 1 else TOLERANCE_SINGLE
-
-
-def column_scale(x):
-  """Root mean square of each known column; the overall one where it is 0."""
-  squares = np.mean(x**2, axis=0) if len(x) else np.ones(x.shape[1])
-  fallback = np.mean(squares) or 1.0
-  return np.sqrt(np.where(squares > 0, squares, fallback))
-
-
-def missing_gradient(family, known, released, penalty, precision):
-  """Minus the gradient of everything known, and how far to trust it.
-
-  Args:
-    family: the `glm.Family`.
-    known: x (n, d), y (n, K), sample_weight (n,).
-    released: weights (K, d), intercept (K,).
-    penalty: l2, l1, l2_intercept.
-    precision: unit roundoff of the released weights.
-
-  Returns:
-    ((K, d), (K,)) gradient and ((K, d), (K,)) size of its rounding errors:
-    those of the sums, and those that the rounding of the weights causes.
-  """
-  x, y, sample_weight = known
-  l2, l1, l2_intercept = penalty
-
-  def known_gradient(weights, intercept):
-    g, g0 = glm.gradient(family, weights, intercept, x, y, sample_weight)
-    return (
-      g + l2 * weights + l1 * jnp.sign(weights),
-      g0 + l2_intercept * intercept,
-    )
-
-  # One fixed pattern of roundings stands for all: signs that no data follow.
-  signs = [
-    jnp.sign(jnp.cos(7.0 + 3.1 * jnp.arange(w.size) ** 1.3)).reshape(w.shape)
-    for w in released
-  ]
-  moved = tuple(
-    precision * jnp.abs(w) * s for w, s in zip(released, signs, strict=True)
-  )
-  (g, g0), (dg, dg0) = jax.jvp(known_gradient, released, moved)
-  r = jax.vmap(family.residual)(x @ released[0].T + released[1], y)
-  r_norm = jnp.sqrt(jnp.sum((sample_weight[:, None] * r) ** 2, axis=0))
-  eps = jnp.finfo(g.dtype).eps / 2
-  noise = jnp.abs(dg) + eps * (
-    r_norm[:, None] * jnp.sqrt(jnp.sum(x**2, axis=0))[None, :] + jnp.abs(g)
-  )
-  noise0 = jnp.abs(dg0) + eps * (
-    r_norm * jnp.sqrt(jnp.asarray(x.shape[0], g.dtype)) + jnp.abs(g0)
-  )
-  return (-g, -g0), (noise, noise0)
 
 
 def explain(family, h, r, codes, whole):
@@ -122,7 +69,7 @@ def explain(family, h, r, codes, whole):
 
 
 @functools.partial(jax.jit, static_argnames=("family", "whole"))
-def _invert(
+def invert(
   family,
   whole,
   known,
@@ -134,7 +81,7 @@ def _invert(
   precision,
 ):
   """One target of a model with intercept: (x, y, code, link, rank, floor)."""
-  (m, m0), (noise, noise0) = missing_gradient(
+  (m, m0), (noise, noise0) = convex_missing.gradient(
     family, known, released, penalty, precision
   )
   weights, intercept = released
@@ -167,13 +114,13 @@ def _invert(
   return jnp.where(lost, jnp.nan, x), y, code, link, rank, floor
 
 
-def _arguments(problem):
+def arguments(problem):
   return dict(
     known=(problem.x, problem.y, problem.sample_weight),
     penalty=(problem.l2, problem.l1, problem.l2_intercept),
     target_weight=problem.target_weight,
     codes=problem.codes,
-    scale=column_scale(problem.x),
+    scale=convex_missing.column_scale(problem.x),
     precision=problem.precision,
   )
 
@@ -231,30 +178,27 @@ def verdict(problem, x, y, code, link, rank, floor) -> Reconstruction:
 
 def solve(problem: convex_inputs.Problem) -> Reconstruction:
   """Reconstructs the target of one checked problem."""
-  arguments = _arguments(problem)
+  given = arguments(problem)
   with jax.enable_x64(True):
     if problem.intercept is None:
       released = (problem.weights, np.zeros(len(problem.weights)))
-      (m, _), (noise, _) = missing(
+      (m, _), (noise, _) = convex_missing.gradient(
         problem.family,
-        arguments["known"],
+        given["known"],
         released,
-        arguments["penalty"],
+        given["penalty"],
         problem.precision,
       )
       return convex_roots.reconstruct(
         problem, np.asarray(m), np.asarray(noise), tolerance(problem)
       )
-    found = _invert(
+    found = invert(
       problem.family,
       problem.whole,
       released=(problem.weights, problem.intercept),
-      **arguments,
+      **given,
     )
     return verdict(problem, *map(np.asarray, found))
-
-
-missing = jax.jit(missing_gradient, static_argnums=0)
 
 
 def reconstruct(
@@ -332,7 +276,7 @@ def reconstruct(
 @functools.partial(jax.jit, static_argnames=("family", "whole", "chunk"))
 def _invert_many(family, whole, chunk, released, **arguments):
   return jax.lax.map(
-    lambda one: _invert(family, whole, released=one, **arguments),
+    lambda one: invert(family, whole, released=one, **arguments),
     released,
     batch_size=chunk,
   )
@@ -371,7 +315,7 @@ def reconstruct_many(
       problem.whole,
       min(chunk, len(problem.weights)),
       (problem.weights, problem.intercept),
-      **_arguments(problem),
+      **arguments(problem),
     )
     found = [np.asarray(a) for a in found]
   return [verdict(problem, *one) for one in zip(*found, strict=True)]

@@ -27,7 +27,7 @@ import numpy as np
 from scipy import optimize
 from sklearn.base import clone, is_classifier
 
-from informed_recon.attacks import convex, convex_residual
+from informed_recon.attacks import convex_missing, convex_residual
 from informed_recon.attacks import sklearn as closed_form
 from informed_recon.types import Reconstruction
 
@@ -97,7 +97,7 @@ def reconstruct(
   released = _weights(predictor)
   size = np.linalg.norm(released)
   held = _held(predictor)
-  scale = convex.column_scale(x)
+  scale = convex_missing.column_scale(x)
   unit = 1.0 if classes else np.std(y) or 1.0
 
   def pack(record, response):

@@ -14,30 +14,20 @@ fits shadow models, reads their rho off, and takes it for noise,
 
     rho ~ N(mean, S).
 
-What is left is a regression with 1 + d unknowns and K (1 + d) equations, of
-which the well-conditioned ones are nearly exact: for each label y the record z
-that minimises
-
-    |S^(-1/2) (M + mean - r_y(z) (z, 1))|^2 + |C_y^(-1/2) (z - m_y)|^2,
-
-with m_y and C_y the known records' mean and covariance (Ledoit and Wolf 2004),
-and the label of the largest posterior probability (Laplace's approximation).
+What is left is the regression of `convex_regression`, of whose equations the
+well-conditioned ones are nearly exact.
 
 How far S can be trusted where the shadow models never go, and how far the
 result, is measured on shadow models that were held out of S.
 """
 
 import warnings
-from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from scipy import optimize
 from sklearn.base import clone
-from sklearn.covariance import ledoit_wolf
 
-from informed_recon.attacks import convex, convex_inputs
+from informed_recon.attacks import convex_missing
+from informed_recon.attacks import convex_regression as regression
 from informed_recon.attacks import sklearn as closed_form
 from informed_recon.types import Reconstruction, UserError
 
@@ -45,30 +35,9 @@ from informed_recon.types import Reconstruction, UserError
 FLOORS = 10.0 ** np.arange(-12, -1, 2)
 # Share of the shadow models that test the rest, and how many at most.
 _HELD_OUT, _MOST_HELD_OUT = 0.2, 20
-# A record is trusted up to this error, relative to its columns' size.
-ACCURACY = 0.1
 # Weights that fit this many times worse than the worst held-out shadow model's
 # come from other records or another training.
 _FOREIGN = 10.0
-# Ratio of posterior probabilities that settles a label, in natural logarithms.
-_SURE = 10.0
-
-
-class _Known(NamedTuple):
-  """Records of one class as a Gaussian, in units of the columns' size."""
-
-  mean: np.ndarray  # (d,)
-  whiten: np.ndarray  # (d, d), C^(-1/2)
-  log_prior: float  # log of the class's share, less log det C / 2
-
-
-class _Found(NamedTuple):
-  """The record that explains a model best under one label."""
-
-  z: np.ndarray  # (d,) in units of the columns' size
-  spread: float  # root mean square of its posterior standard deviations
-  score: float  # log posterior probability of the label, up to a constant
-  misfit: float  # the least squares' half sum
 
 
 def reconstruct(
@@ -88,8 +57,8 @@ def reconstruct(
   Returns:
     A `Reconstruction`, approximate where the model's redundancy is used up:
     `residual` is the error that held-out shadow models let expect, relative to
-    the columns' size; `identifiable` where that is below `ACCURACY` and the
-    label is certain.
+    the columns' size; `identifiable` where that is at most
+    `convex_regression.ACCURACY` and the label is certain.
 
   Raises:
     UserError: as `attacks.sklearn.reconstruct`; or not a classifier.
@@ -103,21 +72,24 @@ def reconstruct(
     raise UserError("a stopped solver's gradient is learned for classifiers")
   if getattr(predictor, "class_weight", None) is not None:
     raise UserError("class weights are not supported for stopped solvers")
-  scale = convex.column_scale(x)
-  known = _known(problem, x / scale, y)
+  scale = convex_missing.column_scale(x)
+  known = regression.priors(problem, x / scale, y)
   picks = np.random.default_rng(seed).permutation(len(x))[:shadows]
   models = [closed_form.read(_refit(predictor, x, y, i))[1:3] for i in picks]
   labels = np.array([problem.labels.index(v) for v in y[picks].tolist()])
-  seen = [_missing(problem, *model) for model in models]
+  seen = [regression.missing(problem, *model) for model in models]
   rho = np.stack(
     [
-      _own(problem, x[i], problem.codes[label], *model).ravel() - m.ravel()
+      regression.own(problem, x[i], problem.codes[label], *model).ravel()
+      - m.ravel()
       for i, label, model, m in zip(picks, labels, models, seen, strict=True)
     ]
   )
 
   def explain(model, m, label, noise):
-    return _explain(problem, scale, known[label], label, model, m, noise)
+    return regression.explain(
+      problem, scale, known[label], label, model, m, noise
+    )
 
   held = min(int(_HELD_OUT * len(picks)) or 1, _MOST_HELD_OUT)
   truths = x[picks[:held]] / scale
@@ -140,7 +112,7 @@ def reconstruct(
   _, floor, excess, misfit = min(test(floor) for floor in FLOORS)
   noise = _noise(rho, floor)
   model = (problem.weights, problem.intercept)
-  m = _missing(problem, *model)
+  m = regression.missing(problem, *model)
   every = [
     explain(model, m, label, noise) for label in range(len(problem.labels))
   ]
@@ -154,12 +126,12 @@ def reconstruct(
       "no record explains the weights: the known records or the training are "
       "not those of this model"
     )
-  if not residual <= ACCURACY:
+  if not residual <= regression.ACCURACY:
     reasons.append(
       f"the solver's remaining gradient hides the record: expected error "
       f"{residual:.1g} of the columns' size"
     )
-  if not margin >= _SURE * max(excess, 1.0) ** 2:
+  if not margin >= regression.SURE * max(excess, 1.0) ** 2:
     reasons.append("another label explains the weights nearly as well")
 
   def record(k):
@@ -182,26 +154,6 @@ def _refit(predictor, x, y, target):
     )
 
 
-def _known(problem, z, y) -> list[_Known]:
-  """The Gaussian of each label; that of all records where it has too few."""
-  classes = []
-  for label in problem.labels:
-    members = z[y == label]
-    if len(members) < 3:
-      members = z
-    covariance, _ = ledoit_wolf(members)
-    values, vectors = np.linalg.eigh(covariance)
-    values = np.maximum(values, 1e-12 * values[-1])
-    classes.append(
-      _Known(
-        members.mean(0),
-        (vectors / np.sqrt(values)).T,
-        np.log(len(members) / len(z)) - 0.5 * np.sum(np.log(values)),
-      )
-    )
-  return classes
-
-
 def _noise(rho, floor):
   """Mean of rho (P,) and its whitening matrix S^(-1/2) (P, P)."""
   mean = rho.mean(0)
@@ -209,71 +161,3 @@ def _noise(rho, floor):
   values, vectors = np.linalg.eigh(covariance)
   values = np.maximum(values, max(floor * values[-1], 1e-300))
   return mean, (vectors / np.sqrt(values)).T
-
-
-def _missing(problem: convex_inputs.Problem, weights, intercept):
-  """Minus the gradient of everything known, (K, D)."""
-  bias = np.zeros(len(weights)) if intercept is None else intercept
-  with jax.enable_x64(True):
-    (m, m0), _ = convex.missing(
-      problem.family,
-      (problem.x, problem.y, problem.sample_weight),
-      (weights, bias),
-      (problem.l2, problem.l1, problem.l2_intercept),
-      problem.precision,
-    )
-  m = np.asarray(m)
-  if intercept is None:
-    return m
-  return np.concatenate([m, np.asarray(m0)[:, None]], axis=1)
-
-
-def _gradient(family, z, code, weights, intercept):
-  """A record's own gradient (K, D)."""
-  bias = 0.0 if intercept is None else intercept
-  row = z if intercept is None else jnp.append(z, 1.0)
-  return jnp.outer(family.residual(weights @ z + bias, code), row)
-
-
-def _own(problem, z, code, weights, intercept):
-  with jax.enable_x64(True):
-    return np.asarray(
-      _gradient(problem.family, jnp.asarray(z), code, weights, intercept)
-    )
-
-
-def _off(z, family, scale, m, mean, whiten, code, model, prior_mean, prior):
-  """What the least squares are of, (P + d,)."""
-  gap = m + mean - _gradient(family, z * scale, code, *model).ravel()
-  return jnp.concatenate([whiten @ gap, prior @ (z - prior_mean)])
-
-
-_residuals = jax.jit(_off, static_argnums=1)
-_jacobian = jax.jit(jax.jacfwd(_off), static_argnums=1)
-
-
-def _explain(problem, scale, known, label, model, m, noise) -> _Found:
-  arguments = (
-    problem.family,
-    scale,
-    m.ravel(),
-    *noise,
-    problem.codes[label],
-    model,
-    known.mean,
-    known.whiten,
-  )
-  with jax.enable_x64(True):
-    found = optimize.least_squares(
-      lambda z: np.asarray(_residuals(z, *arguments)),
-      known.mean,
-      jac=lambda z: np.asarray(_jacobian(z, *arguments)),
-      max_nfev=100,
-    )
-  values = np.linalg.svd(found.jac, compute_uv=False)
-  return _Found(
-    found.x,
-    float(np.sqrt(np.mean(values**-2.0))),
-    known.log_prior - found.cost - float(np.sum(np.log(values))),
-    float(found.cost),
-  )

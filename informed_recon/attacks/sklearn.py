@@ -33,7 +33,7 @@ from sklearn import linear_model, multiclass, pipeline, preprocessing, svm
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
-from informed_recon.attacks import convex, convex_inputs
+from informed_recon.attacks import convex, convex_audit, convex_inputs
 from informed_recon.types import Reconstruction, UserError
 
 _SCALERS = (
@@ -179,8 +179,15 @@ def _signs(classes, known_y, n_outputs):
   return codes[np.searchsorted(classes, known_y)], codes
 
 
-def _problem(released, weights, intercept, classes, x, y) -> dict:
-  """Arguments of `convex_inputs.check`, and what goes beyond it."""
+def problem(predictor, x, known_y, unknown: int = 1) -> convex_inputs.Problem:
+  """What the closed form is to solve for a predictor from `unfold`.
+
+  `unknown` records beside the known ones were fitted, which counts where a
+  penalty is per record. Class weights are left out; they depend on the
+  target's label.
+  """
+  released, weights, intercept, classes = read(predictor)
+  y = np.asarray(known_y)
   keywords = {}
   beyond = {}
   if released.family == "linear" and classes is not None:
@@ -189,25 +196,16 @@ def _problem(released, weights, intercept, classes, x, y) -> dict:
     beyond["labels"] = np.asarray(classes).tolist()
   elif classes is not None:
     keywords["label_set"] = np.asarray(classes).tolist()
-  problem = convex_inputs.check(
+  checked = convex_inputs.check(
     released.family, weights, intercept, x, y, **keywords
   )
-  n = len(x) + 1 if released.mean_form else 1
-  return problem._replace(
+  n = len(x) + unknown if released.mean_form else 1
+  return checked._replace(
     l2=released.l2 * n,
     l1=released.l1 * n,
     l2_intercept=released.l2_intercept,
     **beyond,
   )
-
-
-def problem(predictor, x, known_y) -> convex_inputs.Problem:
-  """What the closed form is to solve for a predictor from `unfold`.
-
-  Class weights are left out; they depend on the target's label.
-  """
-  released, weights, intercept, classes = read(predictor)
-  return _problem(released, weights, intercept, classes, x, known_y)
 
 
 def _class_weights(class_weight, classes, known_y, label):
@@ -220,7 +218,7 @@ def _class_weights(class_weight, classes, known_y, label):
   return {c: class_weight.get(c, 1.0) for c in np.asarray(classes).tolist()}
 
 
-def _weighted(problem, class_weight, classes, known_y, mean_form):
+def _weighted(problem, class_weight, classes, known_y):
   """Tries each label with the weights it would have had."""
   results = []
   for label in np.asarray(classes).tolist():
@@ -341,17 +339,36 @@ def reconstruct(estimator, known_x, known_y) -> Reconstruction:
       not fit it.
   """
   predictor, scalers, x = unfold(estimator, known_x)
-  released, weights, intercept, classes = read(predictor)
   known_y = np.asarray(known_y)
-  problem = _problem(released, weights, intercept, classes, x, known_y)
+  checked = problem(predictor, x, known_y)
   class_weight = getattr(predictor, "class_weight", None)
   if class_weight is None:
-    result = convex.solve(problem)
+    result = convex.solve(checked)
   else:
-    result = _weighted(
-      problem, class_weight, classes, known_y, released.mean_form
-    )
+    result = _weighted(checked, class_weight, predictor.classes_, known_y)
   if scalers:
     result = _unscale(result, scalers)
   notes = [result.message, _leak(scalers, known_x)]
   return result._replace(message="; ".join(n for n in notes if n))
+
+
+def audit(estimator, x, y) -> list[Reconstruction]:
+  """What a fitted estimator gives away of each record it was fitted on.
+
+  Args:
+    estimator: as in `reconstruct`, with an intercept and no class weights.
+    x: (n, d) all its training records, before any scaling.
+    y: (n,) their labels.
+
+  Returns:
+    n reconstructions in the order of the records, each by an adversary who
+    knows all the others.
+
+  Raises:
+    UserError: as `reconstruct`.
+  """
+  predictor, scalers, scaled = unfold(estimator, x)
+  if getattr(predictor, "class_weight", None) is not None:
+    raise UserError("audit estimators with class weights record by record")
+  found = convex_audit.solve(problem(predictor, scaled, y, unknown=0))
+  return [_unscale(r, scalers) if scalers else r for r in found]

@@ -1,10 +1,20 @@
-"""Fits convex models to their optimum, one a target, and inverts each."""
+"""Fits convex models to their optimum, one a target, and inverts each.
 
+With `convex.noise` the coefficients are released with Gaussian noise (output
+perturbation, Chaudhuri, Monteleoni and Sarwate 2011), and `attacks.convex_noisy`
+answers beside the closed form.
+"""
+
+import math
+
+import jax
 import numpy as np
 from tqdm import tqdm
 
-from informed_recon import files, metrics
+from informed_recon import files, metrics, prng
 from informed_recon.attacks import convex as attack
+from informed_recon.attacks import convex_noisy
+from informed_recon.dp import accounting
 from informed_recon.stages import Experiment
 from informed_recon.training import convex as training
 from informed_recon.training import convex_many
@@ -23,24 +33,47 @@ def check(experiment: Experiment) -> None:
       f"convex.family {family!r} does not fit data set "
       f"{experiment.dataset.name!r} with {classes or 'no'} classes"
     )
+  noise, config = experiment.config.convex.noise, experiment.config.convex
+  if not 0 <= noise < math.inf:
+    raise UserError(f"convex.noise must lie in [0, inf), got {noise}")
+  if noise and (
+    family not in ("softmax", "logistic")
+    or not (config.penalise_intercept and config.l2 > 0)
+  ):
+    raise UserError(
+      "convex.noise wants family 'softmax' or 'logistic', a positive l2 and "
+      "penalise_intercept=True, without which its guarantee is unknown"
+    )
   if family in ("logistic", "squared_hinge") and classes != 2:
     raise UserError(f"convex.family {family!r} needs 2 classes, not {classes}")
 
 
 def run(experiment: Experiment) -> None:
-  """Leaves `convex/part-*.npz` (the released models), `attacks/convex.npz`
-  and `released_model.json`."""
-  weights, intercept = _released(experiment)
-  about_path = experiment.workdir / "released_model.json"
-  if not about_path.exists():
-    files.write_json(about_path, _about(experiment, weights, intercept))
+  """Leaves `convex/part-*.npz` (the models at their optimum), `attacks/
+  convex.npz`, with noise `attacks/convex_noisy.npz` and the Fisher-information
+  floor `convex/fisher.npz`, and `released_model.json`."""
+  optimum = _fitted(experiment)
+  released = _perturbed(experiment, *optimum)
   out = experiment.workdir / "attacks/convex.npz"
   if not out.exists():
-    files.write_arrays(out, **_attack(experiment, weights, intercept))
+    files.write_arrays(out, **_closed_form(experiment, *released))
+  noisy = experiment.config.convex.noise > 0
+  out = experiment.workdir / "attacks/convex_noisy.npz"
+  if noisy and not out.exists():
+    files.write_arrays(out, **_noisy(experiment, optimum, released))
+  about_path = experiment.workdir / "released_model.json"
+  if not about_path.exists():
+    about = _about(experiment, *released)
+    if noisy:
+      floor = files.read_arrays(experiment.workdir / "convex/fisher.npz")["mse"]
+      about |= dict(
+        privacy=_privacy(experiment), fisher_mse_median=float(np.median(floor))
+      )
+    files.write_json(about_path, about)
 
 
-def _released(experiment: Experiment) -> tuple[np.ndarray, np.ndarray]:
-  """Released models, weights (M, K, d) and intercepts (M, K), float64."""
+def _fitted(experiment: Experiment) -> tuple[np.ndarray, np.ndarray]:
+  """Models at their optimum: weights (M, K, d), intercepts (M, K), float64."""
   config = experiment.config.convex
   fixed, targets = experiment.records("fixed"), experiment.records("targets")
   size = experiment.config.perf.convex_chunk
@@ -81,32 +114,115 @@ def _released(experiment: Experiment) -> tuple[np.ndarray, np.ndarray]:
   )
 
 
-def _attack(experiment: Experiment, weights, intercept) -> dict:
-  """The closed form on every released model.
+def _perturbed(experiment: Experiment, weights, intercept):
+  """The released coefficients; noise is drawn by the target's global id."""
+  noise = experiment.config.convex.noise
+  if not noise:
+    return weights, intercept
+  key = prng.stream(experiment.key, "noise")
 
-  Where the attack says that it cannot tell, its answer is what an adversary
-  would guess without it: the mean of what it holds.
-  """
-  config, fixed = experiment.config.convex, experiment.records("fixed")
-  classes = experiment.dataset.num_classes
-  found = attack.reconstruct_many(
-    config.family,
-    weights,
-    intercept,
-    _flat(fixed.x),
-    fixed.y,
+  def draw(target):
+    shape = (weights.shape[1], weights.shape[2] + 1)
+    return jax.random.normal(jax.random.fold_in(key, target), shape, np.float64)
+
+  with jax.enable_x64(True):
+    ids = experiment.split.targets.astype(np.uint32)
+    drawn = noise * np.asarray(jax.vmap(draw)(ids))
+  return weights + drawn[..., :-1], intercept + drawn[..., -1]
+
+
+def _objective(experiment: Experiment) -> dict:
+  """What the attacks know of the objective."""
+  config, classes = experiment.config.convex, experiment.dataset.num_classes
+  return dict(
     l2=config.l2,
     penalise_intercept=config.penalise_intercept,
     label_set=range(classes) if classes else None,
   )
-  identifiable = np.array([r.identifiable for r in found])
+
+
+def _answers(experiment: Experiment, found) -> dict:
+  """An attack's answers as arrays.
+
+  Where it says that it cannot tell, its answer is what an adversary would guess
+  without it, the mean of what it holds; `unguarded` is what it computed.
+  """
   guess = _flat(experiment.held().x).mean(0)
-  x = np.stack([r.x if r.identifiable else guess for r in found])
+  answer = np.stack([r.x if r.identifiable else guess for r in found])
+  raw = np.stack([r.x for r in found])
+  shape = experiment.dataset.shape
   return dict(
-    x=x.reshape(-1, *experiment.dataset.shape),
+    x=answer.reshape(-1, *shape),
     y=np.array([r.y for r in found]).reshape(len(found)),
-    identifiable=identifiable,
+    identifiable=np.array([r.identifiable for r in found]),
     residual=np.array([r.residual for r in found]),
+    unguarded=raw.reshape(-1, *shape),
+  )
+
+
+def _closed_form(experiment: Experiment, weights, intercept) -> dict:
+  """The closed form on every released model."""
+  fixed = experiment.records("fixed")
+  found = attack.reconstruct_many(
+    experiment.config.convex.family,
+    weights,
+    intercept,
+    _flat(fixed.x),
+    fixed.y,
+    **_objective(experiment),
+  )
+  return _answers(experiment, found)
+
+
+def _noisy(experiment: Experiment, optimum, released) -> dict:
+  """The regression that knows the noise, on every released model, and the
+  floor on the error of unbiased attacks."""
+  config = experiment.config.convex
+  fixed, targets = experiment.records("fixed"), experiment.records("targets")
+  shared = convex_noisy.prepare(
+    config.family,
+    *(part[0] for part in released),
+    *(_flat(fixed.x), fixed.y, config.noise),
+    **_objective(experiment),
+  )
+  found, floor = [], []
+  for i, (x, y) in enumerate(
+    tqdm(zip(_flat(targets.x), targets.y), total=len(targets.y), desc="noisy")
+  ):
+    found.append(convex_noisy.reconstruct(shared, *(p[i] for p in released)))
+    floor.append(
+      convex_noisy.fisher_mse(shared, x, int(y), *(p[i] for p in optimum))
+    )
+  files.write_arrays(
+    experiment.workdir / "convex/fisher.npz", mse=np.array(floor)
+  )
+  # A probable record is a better answer than the mean where it is unsure, too.
+  answers = _answers(experiment, found)
+  return answers | dict(x=answers["unguarded"])
+
+
+def _privacy(experiment: Experiment) -> dict:
+  """What the noise guarantees.
+
+  With the penalty on all coefficients the objective is l2-strongly convex, so
+  that one more record moves the optimum by at most L / l2, L the largest norm
+  of a record's gradient: |r| |(x, 1)| with pixels in [0, 1].
+  """
+  config = experiment.config.convex
+  pixels = math.prod(experiment.dataset.shape)
+  length = {"softmax": math.sqrt(2.0), "logistic": 1.0}[config.family]
+  sensitivity = length * math.sqrt(pixels + 1) / config.l2
+  multiplier = config.noise / sensitivity
+  return dict(
+    mechanism="output_perturbation",
+    sensitivity=sensitivity,
+    noise=config.noise,
+    noise_multiplier=multiplier,
+    sampling_probability=1.0,
+    steps=1,
+    delta=config.delta,
+    epsilon=accounting.dpsgd_epsilon(multiplier, 1.0, 1, config.delta),
+    neighbouring_relation="add/remove-one",
   )
 
 

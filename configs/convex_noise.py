@@ -1,0 +1,28 @@
+"""Regression coefficients released with noise: error against its scale.
+
+Softmax regression on scikit-learn's digits, 500 fixed records, the penalty on
+all coefficients. For every noise scale the closed form, the regression that
+knows the noise, and the Fisher-information floor on unbiased attacks; beside
+them what differential privacy promises (Gaussian output perturbation).
+
+python -m launch.sweep --config=configs/convex_noise.py --workdir=runs/noise
+"""
+
+from configs import convex, default
+
+CURVE = "noise"  # file name in informed_recon/curves/
+SCALES = (1e-10, 1e-8, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0)
+
+
+def get_config(arg: str = ""):
+  config = convex.get_config(arg)
+  config.title = "Coefficients released with noise"
+  config.convex.update(l2=1.0, penalise_intercept=True)
+  if not default.is_quick(arg):
+    config.split.targets = 100
+  return config
+
+
+def sweep(arg: str):
+  for scale in (1e-6, 1.0) if default.is_quick(arg) else SCALES:
+    yield {"convex.noise": scale}
