@@ -11,7 +11,7 @@ python -m launch.sweep --config=configs/convex_noise.py --workdir=runs/noise
 from configs import convex, default
 
 CURVE = "noise"  # file name in informed_recon/curves/
-SCALES = (1e-10, 1e-8, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0)
+SCALES = (1e-10, 1e-8, 1e-6, 1e-4, 1e-3, 1e-2, 0.1, 1.0)
 
 
 def get_config(arg: str = ""):
@@ -19,7 +19,7 @@ def get_config(arg: str = ""):
   config.title = "Coefficients released with noise"
   config.convex.update(l2=1.0, penalise_intercept=True)
   if not default.is_quick(arg):
-    config.split.targets = 100
+    config.split.targets = 64
   return config
 
 

@@ -127,7 +127,7 @@ def explain(
       lambda z: np.asarray(_residuals(z, *arguments)),
       prior.mean,
       jac=lambda z: np.asarray(_jacobian(z, *arguments)),
-      max_nfev=100,
+      max_nfev=50,  # a wrong label may wander without end
     )
   values = np.linalg.svd(found.jac, compute_uv=False)
   return Explanation(

@@ -118,9 +118,17 @@ def _guarded(privacy: Mapping) -> str:
     return ""
   if privacy["epsilon"] is None:
     return "Its training clipped gradients but guarantees no privacy. "
+  guarantee = (
+    f"differentially private, ε = {privacy['epsilon']:.3g} at "
+    f"δ = {privacy['delta']:g} for adding or removing one record"
+  )
+  if privacy["mechanism"] == "output_perturbation":
+    return (
+      f"Gaussian noise of {privacy['noise']:g} on every coefficient makes the "
+      f"release {guarantee}. "
+    )
   return (
-    f"Its training is differentially private, ε = {privacy['epsilon']:.3g} at "
-    f"δ = {privacy['delta']:g} for adding or removing one record: in each of "
+    f"Its training is {guarantee}: in each of "
     f"{privacy['steps']} steps, gradients clipped to norm "
     f"{privacy['clip_norm']:g}, records drawn with probability "
     f"{privacy['sampling_probability']:g}, and Gaussian noise of "

@@ -1,8 +1,9 @@
 """Fits convex models to their optimum, one a target, and inverts each.
 
 With `convex.noise` the coefficients are released with Gaussian noise (output
-perturbation, Chaudhuri, Monteleoni and Sarwate 2011), and `attacks.convex_noisy`
-answers beside the closed form.
+perturbation, Chaudhuri, Monteleoni and Sarwate 2011), which
+`attacks.convex_noisy` knows how to answer,
+beside the closed form.
 """
 
 import math
