@@ -1,5 +1,7 @@
 """Scores every attack in `attacks/*.npz`, and the baselines, on the targets."""
 
+import csv
+import io
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -58,7 +60,8 @@ def check(experiment: Experiment) -> None:
 
 
 def run(experiment: Experiment) -> None:
-  """Leaves `evaluation/results.json`, `per_target.npz`, `guesses.npz`."""
+  """Leaves `evaluation/results.json`, `per_target.npz`, `guesses.npz` and, for
+  people, `per_target.csv`: how exposed each record is."""
   directory = experiment.workdir / "evaluation"
   attacks = {
     path.stem: files.read_arrays(path)
@@ -92,6 +95,9 @@ def run(experiment: Experiment) -> None:
     directory / "per_target.npz", oracle_index=oracle.index, **per_target
   )
   files.write_arrays(directory / "guesses.npz", **guesses)
+  files.write_text(
+    directory / "per_target.csv", _table(experiment, attacks, per_target)
+  )
   released = files.read_json(experiment.workdir / "released_model.json")
   # Where its maker claims no privacy, there is none.
   privacy = released.pop("privacy", dict(mechanism="none", epsilon=None))
@@ -106,6 +112,33 @@ def run(experiment: Experiment) -> None:
       privacy=privacy,
     ),
   )
+
+
+def _table(
+  experiment: Experiment, attacks: Mapping, per_target: Mapping
+) -> str:
+  """One row a target, the most exposed first: its id in the data set, its
+  label, each attack's error, what the attack says of itself, and the oracle's
+  error."""
+  columns = {
+    "record": experiment.split.targets,
+    "label": experiment.records("targets").y,
+  }
+  for name, attack in attacks.items():
+    columns[f"{name}/mse"] = per_target[f"{name}/mse"]
+    for own in ("identifiable", "residual"):
+      if own in attack:
+        columns[f"{name}/{own}"] = attack[own]
+  oracle = "nearest_neighbour_oracle/mse"
+  columns[oracle] = per_target[oracle]
+  least = np.min([per_target[f"{name}/mse"] for name in attacks], axis=0)
+  text = io.StringIO()
+  rows = csv.writer(text, lineterminator="\n")
+  rows.writerow(columns)
+  rows.writerows(
+    zip(*(c[np.argsort(least)].tolist() for c in columns.values()))
+  )
+  return text.getvalue()
 
 
 def _limits(experiment: Experiment, privacy: Mapping) -> dict:
