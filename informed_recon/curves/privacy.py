@@ -144,7 +144,7 @@ def _accuracy(axis, epsilons, found):
 
 def _named(row: Mapping) -> str:
   epsilon = _epsilon(row)
-  return f"ε = {epsilon:.3g}" if np.isfinite(epsilon) else "no noise"
+  return f"ε = {round(epsilon, 3):g}" if np.isfinite(epsilon) else "no noise"
 
 
 def _keeps(row: Mapping) -> str:
