@@ -150,9 +150,11 @@ def missing(directory: pathlib.Path, rows: int | None = None) -> list[Chunk]:
 
 
 def discard(chunk: Chunk) -> None:
-  """Makes a damaged chunk one that is not there."""
+  """Removes what there is of a chunk, unfinished files too; for its holder."""
   chunk.digest.unlink(missing_ok=True)
   chunk.path.unlink(missing_ok=True)
+  for unfinished in chunk.path.parent.glob(f".{chunk.path.stem}.*.tmp"):
+    unfinished.unlink(missing_ok=True)
 
 
 def write_chunk(chunk: Chunk, rows: np.ndarray) -> None:
