@@ -12,8 +12,9 @@ again.
 import dataclasses
 import hashlib
 import io
+import os
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -142,6 +143,12 @@ def chunks(directory: pathlib.Path, rows: int | None = None) -> list[Chunk]:
     Chunk(directory / f"chunk-{i:05d}.npy", start, min(start + size, total))
     for i, start in enumerate(range(0, total if rows is None else rows, size))
   ]
+
+
+def marked(among: Sequence[Chunk]) -> set[Chunk]:
+  """Those that were finished once, by one listing of their folder."""
+  names = set(os.listdir(among[0].path.parent))
+  return {c for c in among if {c.path.name, c.digest.name} <= names}
 
 
 def missing(directory: pathlib.Path, rows: int | None = None) -> list[Chunk]:

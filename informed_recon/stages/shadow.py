@@ -195,13 +195,21 @@ def _fill(
 
   def done(i: int) -> bool:
     chunk = chunks[i]
-    ends = chunk.intact() if chunk.path in suspects else chunk.marked()
-    bar.update(ends * (chunk.end - chunk.start))
-    return ends
+    return chunk.intact() if chunk.path in suspects else chunk.marked()
+
+  def undone() -> list[int]:
+    marked = store.marked(chunks)
+    left = [
+      i
+      for i, chunk in enumerate(chunks)
+      if chunk not in marked or (chunk.path in suspects and not chunk.intact())
+    ]
+    bar.n = bar.total - sum(chunks[i].end - chunks[i].start for i in left)
+    return left
 
   first = len(chunks) * jax.process_index() // jax.process_count()
   with tqdm(total=chunks[-1].end, desc=name, unit="model") as bar:
-    for i in claims.each([c.path for c in chunks], done, first):
+    for i in claims.each([c.path for c in chunks], done, undone, first):
       store.discard(chunks[i])  # what a killed holder left of it
       rows = train(chunks[i])
       diverged = int((~np.isfinite(rows)).any(1).sum())
