@@ -156,8 +156,11 @@ def test_a_heartbeat_keeps_a_claim_alive(piece, monkeypatch):
     while claim.stat().st_mtime == 0:
       assert time.monotonic() < end
       time.sleep(0.01)
-  time.sleep(0.05)
-  assert os.listdir(piece.parent) == []  # the heart stopped too
+    hearts = threading.active_count()
+  while threading.active_count() == hearts:  # it stops with the work
+    assert time.monotonic() < end
+    time.sleep(0.01)
+  assert os.listdir(piece.parent) == []
 
 
 def _both(pieces, done):
@@ -202,6 +205,18 @@ def test_many_workers_do_everything_once(tmp_path, monkeypatch):
     thread.join()
   assert counts == {i: 1 for i in range(60)}
   assert len(os.listdir(tmp_path)) == 60
+
+
+def test_what_was_finished_before_we_held_it_is_not_done_again(tmp_path):
+  """Its holder ended between our look and our claim."""
+  looks = []
+
+  def done(i):
+    looks.append(i)
+    return len(looks) > 1
+
+  assert list(claims.each([tmp_path / "0"], done, lambda: [0])) == []
+  assert len(looks) == 2
 
 
 def test_a_worker_waits_for_what_others_hold(tmp_path, monkeypatch):
