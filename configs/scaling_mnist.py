@@ -18,8 +18,6 @@ SIZES = (100, 300, 1000, 3000, 10_000, 30_000, 59_000)
 def get_config(arg: str = ""):
   config = mnist_paper.get_config(arg)
   config.title = "MNIST: error against the number of shadow models"
-  for spec in config.reconstructors.values():
-    spec.batch_size = min(spec.batch_size, 32)  # the smallest set has 95
   return config
 
 
