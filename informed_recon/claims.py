@@ -126,7 +126,8 @@ def each(
   """
   left = collections.deque(undone())
   left.rotate(-sum(i < first for i in left))
-  finished, taken, (pause, longest) = 0, 0, PAUSE  # found so, in a row
+  finished, taken = 0, 0  # pieces found so, in a row
+  looks, (pause, longest) = LOOKS, PAUSE
   while left:
     i = left.popleft()
     if done(i):
@@ -136,14 +137,15 @@ def each(
         if mine and not done(i):
           yield i
       if mine:
-        finished, taken, pause = 0, 0, PAUSE[0]
+        finished, taken, looks, pause = 0, 0, LOOKS, PAUSE[0]
         continue
       left.append(i)
       taken += 1
-    if finished + taken >= min(len(left), LOOKS):
+    if finished + taken >= min(len(left), looks):
       if not finished:
         time.sleep(pause * random.uniform(0.5, 1.5))
-        pause = min(2 * pause, longest)
+        # Nothing is free: ask less, and less often.
+        looks, pause = max(looks // 2, 1), min(2 * pause, longest)
       else:
         left = collections.deque(undone())
       finished, taken = 0, 0

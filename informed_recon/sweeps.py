@@ -127,6 +127,13 @@ def plan(
         f"and {name!r}; remove one"
       )
     seen[digest] = name
+    there = directory / "points" / name / "config.json"
+    if (
+      there.exists() and files.read_json(there)["identity"]["config"] != digest
+    ):
+      raise UserError(
+        f"{there.parent} belongs to another experiment; give another --workdir"
+      )
     try:
       stages.build(configs[name], directory, load=load)
     except UserError as error:
