@@ -1,6 +1,6 @@
 """Reconstruction error against the number of shadow models, on real digits.
 
-The experiment of `demo` with 125 to 4,000 shadow models, three seeds each (of
+The experiment of `demo` with 125 to 2,000 shadow models, three seeds each (of
 split, initialisation and reconstructor). The models of a seed are trained
 once: smaller sets are the first of the largest.
 
@@ -10,7 +10,7 @@ python -m launch.sweep --config=configs/scaling_demo.py --workdir=runs/scaling
 from configs import default
 
 CURVE = "scaling"  # file name in informed_recon/curves/
-SIZES = (125, 250, 500, 1000, 2000, 4000)
+SIZES = (125, 250, 500, 1000, 2000)
 
 
 def get_config(arg: str = ""):

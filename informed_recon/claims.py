@@ -31,7 +31,7 @@ from collections.abc import Callable, Iterator, Sequence
 HEARTBEAT = 10.0  # seconds
 STALE = 120.0  # seconds; an NFS client may show times that are a minute old
 PAUSE = 0.5, 30.0  # seconds between two looks when all is taken: first, longest
-LOOKS = 32  # pieces found taken, in a row, before the first pause
+LOOKS = 32  # pieces of others, in a row, before a pause or a new list
 
 
 @contextlib.contextmanager
@@ -107,39 +107,49 @@ def holder(piece: pathlib.Path) -> str:
 def each(
   pieces: Sequence[pathlib.Path],
   done: Callable[[int], bool],
+  undone: Callable[[], Sequence[int]],
   first: int = 0,
 ) -> Iterator[int]:
   """Yields the pieces that fall to us, each under its claim, until all are
   done by whomever.
 
-  One worker goes through them in order. One that meets another's claim jumps
-  to a random piece and goes on from there, so that a thousand workers spread
-  out; one that finds all taken waits, and takes over what the dead leave.
+  One worker goes through them in order. One that meets another's work jumps to
+  a random piece and goes on from there, so that a thousand workers spread out
+  and each asks for few pieces that are not its own; one that finds all taken
+  waits, and takes over what the dead leave.
 
   Args:
     pieces: paths to claim.
     done: whether piece i is finished; asked again once we hold it.
+    undone: the pieces that are not, in order; asked seldom.
     first: piece to begin with.
   """
-  left = collections.deque(range(len(pieces)))
-  left.rotate(-first)
-  taken, (pause, longest) = 0, PAUSE
+  left = collections.deque(undone())
+  left.rotate(-sum(i < first for i in left))
+  finished, taken = 0, 0  # pieces found so, in a row
+  looks, (pause, longest) = LOOKS, PAUSE
   while left:
     i = left.popleft()
     if done(i):
-      continue
-    with hold(pieces[i]) as mine:
-      if mine and not done(i):
-        yield i
-    if mine:
-      taken, pause = 0, PAUSE[0]
-      continue
-    left.append(i)
-    left.rotate(-random.randrange(len(left)))
-    taken += 1
-    if taken >= min(len(left), LOOKS):
-      time.sleep(pause * random.uniform(0.5, 1.5))
-      pause = min(2 * pause, longest)
+      finished += 1
+    else:
+      with hold(pieces[i]) as mine:
+        if mine and not done(i):
+          yield i
+      if mine:
+        finished, taken, looks, pause = 0, 0, LOOKS, PAUSE[0]
+        continue
+      left.append(i)
+      taken += 1
+    if finished + taken >= min(len(left), looks):
+      if not finished:
+        time.sleep(pause * random.uniform(0.5, 1.5))
+        # Nothing is free: ask less, and less often.
+        looks, pause = max(looks // 2, 1), min(2 * pause, longest)
+      else:
+        left = collections.deque(undone())
+      finished, taken = 0, 0
+    left.rotate(-random.randrange(len(left) or 1))
 
 
 def _claim(piece: pathlib.Path, number: int) -> pathlib.Path:

@@ -12,8 +12,9 @@ again.
 import dataclasses
 import hashlib
 import io
+import os
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -144,15 +145,23 @@ def chunks(directory: pathlib.Path, rows: int | None = None) -> list[Chunk]:
   ]
 
 
+def marked(among: Sequence[Chunk]) -> set[Chunk]:
+  """Those that were finished once, by one listing of their folder."""
+  names = set(os.listdir(among[0].path.parent))
+  return {c for c in among if {c.path.name, c.digest.name} <= names}
+
+
 def missing(directory: pathlib.Path, rows: int | None = None) -> list[Chunk]:
   """Chunks of the first `rows` models that are still to be made, or again."""
   return [c for c in chunks(directory, rows) if not c.intact()]
 
 
 def discard(chunk: Chunk) -> None:
-  """Makes a damaged chunk one that is not there."""
+  """Removes what there is of a chunk, unfinished files too; for its holder."""
   chunk.digest.unlink(missing_ok=True)
   chunk.path.unlink(missing_ok=True)
+  for unfinished in chunk.path.parent.glob(f".{chunk.path.stem}.*.tmp"):
+    unfinished.unlink(missing_ok=True)
 
 
 def write_chunk(chunk: Chunk, rows: np.ndarray) -> None:

@@ -21,7 +21,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -30,7 +30,7 @@ from ml_collections import ConfigDict
 
 from informed_recon import claims, data, files, registry, stages
 from informed_recon.curves import Result
-from informed_recon.report import figures, page, sweep_page
+from informed_recon.report import figures, page, sweep_page, tidy
 from informed_recon.stages import shadow
 from informed_recon.types import UserError
 
@@ -127,6 +127,13 @@ def plan(
         f"and {name!r}; remove one"
       )
     seen[digest] = name
+    there = directory / "points" / name / "config.json"
+    if (
+      there.exists() and files.read_json(there)["identity"]["config"] != digest
+    ):
+      raise UserError(
+        f"{there.parent} belongs to another experiment; give another --workdir"
+      )
     try:
       stages.build(configs[name], directory, load=load)
     except UserError as error:
@@ -319,7 +326,7 @@ def collect(sweep: Sweep, directory: pathlib.Path) -> None:
   rows = [
     [*(result.overrides.get(k) for k in keys), *row]
     for result in done
-    for row in numbers(result.results)
+    for row in tidy.numbers(result.results)
   ]
   text = io.StringIO()
   csv.writer(text, lineterminator="\n").writerows([header, *rows])
@@ -338,34 +345,3 @@ def collect(sweep: Sweep, directory: pathlib.Path) -> None:
     rows=[row for row in rows if row[-4] == "mse_mean"],
   )
   files.write_text(directory / "sweep.html", html)
-
-
-def numbers(results: Mapping) -> Iterator[tuple]:
-  """(group, name, metric, value, low, high) of every number in results.json."""
-  named = {
-    **{("attacks", k): v for k, v in results["attacks"].items()},
-    **{("baselines", k): v for k, v in results["baselines"].items()},
-    ("released_model", ""): results["released_model"],
-    ("privacy", ""): results["privacy"],
-  }
-  for (group, name), row in named.items():
-    flat = dict(_flat(row))
-    for metric, value in flat.items():
-      if isinstance(value, int | float) and not isinstance(value, bool):
-        low, high = flat.get(_interval_of(metric)) or (None, None)
-        yield group, name, metric, value, low, high
-
-
-def _flat(row: Mapping, prefix: str = "") -> Iterator[tuple[str, Any]]:
-  for key, value in row.items():
-    if isinstance(value, Mapping):
-      yield from _flat(value, f"{prefix}{key}.")
-    else:
-      yield prefix + key, value
-
-
-def _interval_of(metric: str) -> str:
-  """tpr_at_fpr.0.01 has its interval in tpr_at_fpr_ci95.0.01."""
-  if metric.startswith("tpr_at_fpr."):
-    return metric.replace("tpr_at_fpr.", "tpr_at_fpr_ci95.", 1)
-  return f"{metric}_ci95"

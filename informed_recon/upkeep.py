@@ -54,9 +54,14 @@ def repair(directory: pathlib.Path) -> Check:
     with claims.hold(chunk.path) as mine:
       if mine and not chunk.intact():
         store.discard(chunk)
-  for path in found.left:
-    path.unlink(missing_ok=True)
+  tidy(directory)
   return found
+
+
+def tidy(directory: pathlib.Path) -> None:
+  """Removes what processes that are gone have left over."""
+  for path in _left(directory):
+    path.unlink(missing_ok=True)
 
 
 def stats(directory: pathlib.Path) -> dict:

@@ -156,19 +156,27 @@ def test_a_heartbeat_keeps_a_claim_alive(piece, monkeypatch):
     while claim.stat().st_mtime == 0:
       assert time.monotonic() < end
       time.sleep(0.01)
-  time.sleep(0.05)
-  assert os.listdir(piece.parent) == []  # the heart stopped too
+    hearts = threading.active_count()
+  while threading.active_count() == hearts:  # it stops with the work
+    assert time.monotonic() < end
+    time.sleep(0.01)
+  assert os.listdir(piece.parent) == []
+
+
+def _both(pieces, done):
+  """Is piece i done, and which are not."""
+  return done, lambda: [i for i in range(len(pieces)) if not done(i)]
 
 
 def test_a_worker_alone_goes_in_order(tmp_path):
   pieces, done = [tmp_path / str(i) for i in range(9)], {3}
   seen = []
-  for i in claims.each(pieces, done.__contains__):
+  for i in claims.each(pieces, *_both(pieces, done.__contains__)):
     seen.append(i)
     done.add(i)
   assert seen == [0, 1, 2, 4, 5, 6, 7, 8]
   seen, done = [], set()
-  for i in claims.each(pieces, done.__contains__, first=6):
+  for i in claims.each(pieces, *_both(pieces, done.__contains__), first=6):
     seen.append(i)
     done.add(i)
   assert seen == [6, 7, 8, 0, 1, 2, 3, 4, 5]
@@ -185,7 +193,7 @@ def test_many_workers_do_everything_once(tmp_path, monkeypatch):
   counts = collections.Counter()
 
   def work():
-    for i in claims.each(pieces, done):
+    for i in claims.each(pieces, *_both(pieces, done)):
       time.sleep(0.002)
       counts[i] += 1
       (tmp_path / f"done{i}").touch()
@@ -199,6 +207,18 @@ def test_many_workers_do_everything_once(tmp_path, monkeypatch):
   assert len(os.listdir(tmp_path)) == 60
 
 
+def test_what_was_finished_before_we_held_it_is_not_done_again(tmp_path):
+  """Its holder ended between our look and our claim."""
+  looks = []
+
+  def done(i):
+    looks.append(i)
+    return len(looks) > 1
+
+  assert list(claims.each([tmp_path / "0"], done, lambda: [0])) == []
+  assert len(looks) == 2
+
+
 def test_a_worker_waits_for_what_others_hold(tmp_path, monkeypatch):
   """It leaves neither before it is done nor after somebody died over it."""
   monkeypatch.setattr(claims, "PAUSE", (0.01, 0.02))
@@ -206,7 +226,7 @@ def test_a_worker_waits_for_what_others_hold(tmp_path, monkeypatch):
   claim = _forge(pieces[1])
 
   def work():
-    for i in claims.each(pieces, done.__contains__):
+    for i in claims.each(pieces, *_both(pieces, done.__contains__)):
       seen.append(i)
       done.add(i)
 

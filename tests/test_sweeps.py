@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from configs import default
-from informed_recon import claims, files, sweeps
+from informed_recon import claims, files, stages, sweeps
 from informed_recon.sweeps import Point, Sweep
 from informed_recon.types import UserError
 
@@ -82,6 +82,17 @@ def test_a_bad_sweep_is_refused_before_anything_starts(
 def test_an_override_of_what_is_swept_is_refused(tmp_path):
   with pytest.raises(UserError, match="config.seed is what the sweep varies"):
     _plan(tmp_path, SIZES, {"seed": 3})
+
+
+def test_a_folder_of_another_sweep_is_refused(tmp_path):
+  point = _plan(tmp_path, "[{'seed': 1}]").points[0]
+  config = default.get_config("quick")
+  config.seed = 1
+  mine = dict(identity=dict(config=stages.config_hash(config)))
+  files.write_json(point.workdir / "config.json", mine)
+  assert _plan(tmp_path, "[{'seed': 1}]").points == (point,)
+  with pytest.raises(UserError, match="seed=1 belongs to another experiment"):
+    _plan(tmp_path, "[{'seed': 1}]", {"evaluation.eta": 0.03})
 
 
 def test_an_unknown_curve_is_refused(tmp_path):

@@ -30,7 +30,8 @@ def run(
       for i, task in enumerate(futures.as_completed(tasks)):
         point = task.result()
         what, remark, _ = sweeps.state(point)
-        print(f"[{i + 1}/{len(points)}] {point.name}: {what} {remark}".rstrip())
+        text = f"[{i + 1}/{len(points)}] {point.name}: {what} {remark}"
+        print(text.rstrip(), flush=True)
     except BaseException:
       pool.shutdown(wait=False, cancel_futures=True)
       raise

@@ -3,6 +3,7 @@
 import ast
 import inspect
 import pathlib
+from collections.abc import Set
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ from informed_recon import (
   stages,
   store,
   tree,
+  upkeep,
 )
 from informed_recon.stages import Experiment
 from informed_recon.training import clipping, ensemble, recipe
@@ -82,9 +84,10 @@ def run(experiment: Experiment) -> None:
     files.write_arrays(base_path, params=base)
   prepare(experiment)
   for part in stages.STORES:
-    rows = len(getattr(experiment.split, part))
-    _discard_damaged(experiment.store(part), rows)
-    _fill(experiment, training, part)
+    directory = experiment.store(part)
+    bad = store.missing(directory, len(getattr(experiment.split, part)))
+    _fill(experiment, training, part, {chunk.path for chunk in bad})
+    upkeep.tidy(directory)
   about_path = experiment.workdir / "released_model.json"
   if not about_path.exists():
     files.write_json(about_path, _about(experiment))
@@ -116,7 +119,7 @@ def work(experiment: Experiment) -> None:
   training = _training(experiment)
   prepare(experiment)
   for part in stages.STORES:
-    _fill(experiment, training, part)
+    _fill(experiment, training, part, suspects=set())
 
 
 def decisive(config: ConfigDict) -> dict[str, Any]:
@@ -182,12 +185,18 @@ def _essence(module: ModuleType) -> str:
   return ast.unparse(module)
 
 
-def _fill(experiment: Experiment, training: Training, part: str) -> None:
-  """Trains what is missing of one store, beside whoever else does."""
+def _fill(
+  experiment: Experiment,
+  training: Training,
+  part: str,
+  suspects: Set[pathlib.Path],
+) -> None:
+  """Trains what is missing of one store, beside whoever else does; a chunk
+  under suspicion is not taken for done because it looks so."""
   name, directory = stages.STORES[part], experiment.store(part)
   total = len(getattr(experiment.split, part))
   chunks = store.chunks(directory, total)
-  if all(chunk.marked() for chunk in chunks):
+  if not suspects and all(chunk.marked() for chunk in chunks):
     return
   # The last chunk of a prefix holds models of a larger experiment.
   sizes = {**experiment.config.split, part: store.manifest(directory)["rows"]}
@@ -208,13 +217,23 @@ def _fill(experiment: Experiment, training: Training, part: str) -> None:
     return np.concatenate(parts)
 
   def done(i: int) -> bool:
-    if chunks[i].marked():
-      bar.update(chunks[i].end - chunks[i].start)
-    return chunks[i].marked()
+    chunk = chunks[i]
+    return chunk.intact() if chunk.path in suspects else chunk.marked()
+
+  def undone() -> list[int]:
+    marked = store.marked(chunks)
+    left = [
+      i
+      for i, chunk in enumerate(chunks)
+      if chunk not in marked or (chunk.path in suspects and not chunk.intact())
+    ]
+    bar.n = bar.total - sum(chunks[i].end - chunks[i].start for i in left)
+    return left
 
   first = len(chunks) * jax.process_index() // jax.process_count()
   with tqdm(total=chunks[-1].end, desc=name, unit="model") as bar:
-    for i in claims.each([c.path for c in chunks], done, first):
+    for i in claims.each([c.path for c in chunks], done, undone, first):
+      store.discard(chunks[i])  # what a killed holder left of it
       rows = train(chunks[i])
       diverged = int((~np.isfinite(rows)).any(1).sum())
       if diverged:
@@ -230,14 +249,6 @@ def _fill(experiment: Experiment, training: Training, part: str) -> None:
         of=len(chunks),
         process=jax.process_index(),
       )
-
-
-def _discard_damaged(directory: pathlib.Path, rows: int) -> None:
-  for chunk in store.chunks(directory, rows):
-    if chunk.marked() and not chunk.intact():
-      with claims.hold(chunk.path) as mine:
-        if mine and not chunk.intact():
-          store.discard(chunk)
 
 
 def _block(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from informed_recon import (
+  claims,
   data,
   files,
   prng,
@@ -126,6 +127,23 @@ def test_a_damaged_chunk_is_trained_again_to_the_same_bytes(
   assert after == before
   again = {p.name for p, t in times.items() if p.stat().st_mtime_ns != t}
   assert again == {"chunk-00005.npy"}  # and no other
+
+
+def test_a_damaged_chunk_in_other_hands_is_waited_for(
+  workdir, tiny_config, monkeypatch
+):
+  """It looks done, and somebody holds it: it is not taken as it is."""
+  before = _snapshot(workdir)
+  _truncate(workdir / "shadow/chunk-00005.npy")
+  claim = workdir / "shadow/.chunk-00005.npy.claim0"
+  claim.write_text("")
+  monkeypatch.setattr(claims, "STALE", 2.0)
+  monkeypatch.setattr(claims, "PAUSE", (0.1, 0.2))
+  experiment = stages.build(tiny_config(), workdir)
+  registry.find("stages", "shadow").run(experiment)
+  after = _snapshot(workdir)
+  assert before.pop("metrics.jsonl") != after.pop("metrics.jsonl")
+  assert after == before
 
 
 def test_perf_changes_no_answer(finished, tiny_config, tmp_path):
