@@ -103,15 +103,19 @@ def _guarded(privacy: Mapping) -> str:
   """A sentence on the privacy of training, if it had any."""
   if privacy["mechanism"] == "none":
     return ""
+  said = ("mechanism", "epsilon", "delta", "neighbouring_relation")
+  settings = ", ".join(
+    f"{name.replace('_', ' ')} {value:g}"
+    for name, value in privacy.items()
+    if name not in said
+  )
+  how = f"(mechanism {privacy['mechanism']}, {settings})"
   if privacy["epsilon"] is None:
-    return "Its training clipped gradients but guarantees no privacy. "
+    return f"Its training guarantees no privacy {how}. "
   return (
-    f"Its training is differentially private, ε = {privacy['epsilon']:.3g} at "
-    f"δ = {privacy['delta']:g} for adding or removing one record: in each of "
-    f"{privacy['steps']} steps, gradients clipped to norm "
-    f"{privacy['clip_norm']:g}, records drawn with probability "
-    f"{privacy['sampling_probability']:g}, and Gaussian noise of "
-    f"{privacy['noise_multiplier']:g} times the clip norm. "
+    f"Its training is differentially private with ε = "
+    f"{privacy['epsilon']:.3g} at δ = {privacy['delta']:g}, neighbouring "
+    f"relation {privacy['neighbouring_relation']} {how}. "
   )
 
 
@@ -148,7 +152,7 @@ def _tiles(results: Mapping, best: str) -> list[tuple[str, str, str]]:
       (
         f"ε = {privacy['epsilon']:.3g}",
         "differential privacy",
-        f"at δ = {privacy['delta']:g}, add or remove one record",
+        f"at δ = {privacy['delta']:g}, {privacy['neighbouring_relation']}",
       )
     )
   if released["test_accuracy_mean"] is not None:
