@@ -137,26 +137,22 @@ def _story(experiment: Experiment, results: Mapping, best: str) -> list[str]:
 
 
 def _guarded(privacy: Mapping) -> str:
-  """A sentence on the privacy of training, if it had any."""
+  """A sentence on the privacy of the release, if it had any."""
   if privacy["mechanism"] == "none":
     return ""
-  if privacy["epsilon"] is None:
-    return "Its training clipped gradients but guarantees no privacy. "
-  guarantee = (
-    f"differentially private, ε = {privacy['epsilon']:.3g} at "
-    f"δ = {privacy['delta']:g} for adding or removing one record"
+  said = ("epsilon", "delta", "kappa_confidence")
+  settings = ", ".join(
+    f"{name.replace('_', ' ')} {value:.4g}"
+    for name, value in privacy.items()
+    if isinstance(value, int | float) and name not in said
   )
-  if privacy["mechanism"] == "output_perturbation":
-    return (
-      f"Gaussian noise of {privacy['noise']:g} on every coefficient makes the "
-      f"release {guarantee}. "
-    )
+  how = f"(mechanism {privacy['mechanism']}, {settings})"
+  if privacy["epsilon"] is None:
+    return f"The release guarantees no privacy {how}. "
   return (
-    f"Its training is {guarantee}: in each of "
-    f"{privacy['steps']} steps, gradients clipped to norm "
-    f"{privacy['clip_norm']:g}, records drawn with probability "
-    f"{privacy['sampling_probability']:g}, and Gaussian noise of "
-    f"{privacy['noise_multiplier']:g} times the clip norm. "
+    f"The release is differentially private with ε = "
+    f"{privacy['epsilon']:.3g} at δ = {privacy['delta']:g}, neighbouring "
+    f"relation {privacy['neighbouring_relation']} {how}. "
   )
 
 
@@ -196,7 +192,7 @@ def _tiles(results: Mapping, best: str) -> list[tuple[str, str, str]]:
       (
         f"ε = {privacy['epsilon']:.3g}",
         "differential privacy",
-        f"at δ = {privacy['delta']:g}, add or remove one record",
+        f"at δ = {privacy['delta']:g}, {privacy['neighbouring_relation']}",
       )
     )
   if released["test_accuracy_mean"] is not None:

@@ -18,10 +18,17 @@ from informed_recon import (
   tree,
 )
 from informed_recon.data import DataSpec
+from informed_recon.dp import accounting
 from informed_recon.stages import shadow
 from informed_recon.training import recipe
 from informed_recon.types import Records, UserError
 
+DP_SGD = {
+  "training.privacy.mechanism": "dp_sgd",
+  "training.privacy.clip_norm": 0.5,
+  "training.privacy.noise_multiplier": 3.0,
+  "training.privacy.sampling_probability": 0.25,
+}
 # What a second run may write anew.
 TIMED = {"timing.json", "results.json", "report.html"}
 
@@ -275,6 +282,18 @@ def test_a_folder_of_something_else_is_refused(tiny_config, tmp_path):
   [
     ({"training.batch_size": 31}, "31 exceeds the 30 records of split.fixed"),
     ({"training.steps": 0}, "training.steps must be at least 1"),
+    (
+      {"training.privacy.mechanism": "dpsgd"},
+      "unknown mechanism 'dpsgd'; known: dp_sgd, none",
+    ),
+    (
+      DP_SGD | {"training.batch_size": 8},
+      "training.batch_size must be 0 with privacy mechanism 'dp_sgd'",
+    ),
+    (
+      DP_SGD | {"training.privacy.clip_norm": 0.0},
+      r"training.privacy.clip_norm must lie in \(0, inf\)",
+    ),
     ({"perf.chunk_models": 0}, "perf.chunk_models must be at least 1"),
     ({"split.targets": 1}, "split.targets must be at least 2"),
     ({"split.seed": -1}, "split.seed must be at least 0"),
@@ -296,6 +315,32 @@ def test_a_bad_config_is_refused_before_anything_is_written(
   with pytest.raises(UserError, match=message):
     stages.run(tiny_config(**changes), tmp_path / "run")
   assert not (tmp_path / "run").exists()
+
+
+def test_private_training_goes_all_the_way(tiny_config, tmp_path):
+  config = tiny_config(**DP_SGD, **{"reconstructors.bilinear.epochs": 1})
+  results = stages.run(config, tmp_path / "run")
+  epsilon = accounting.dpsgd_epsilon(3.0, 0.25, 5, 1e-5)
+  assert results["privacy"] == dict(
+    mechanism="dp_sgd",
+    clip_norm=0.5,
+    noise_multiplier=3.0,
+    sampling_probability=0.25,
+    steps=5,
+    delta=1e-5,
+    epsilon=epsilon,
+    neighbouring_relation="add/remove-one",
+  )
+  assert "privacy" not in results["released_model"]
+  page = (tmp_path / "run/report.html").read_text()
+  assert (
+    f"ε = {epsilon:.3g} at δ = 1e-05, neighbouring relation add/rem" in page
+  )
+  assert "sampling probability 0.25, steps 5)" in page
+  # Models differ by noise, and every target has its own.
+  rows = store.open_rows(tmp_path / "run/shadow").all()
+  noise = 0.1 * 3.0 * 0.5 / (0.25 * 31)  # of a step, in units of parameters
+  assert rows.std(0).mean() > noise
 
 
 def test_diverged_models_are_named(tiny_config, tmp_path):

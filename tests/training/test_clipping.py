@@ -164,6 +164,21 @@ def test_no_record_has_more_weight_than_the_clip_norm(make_records):
   assert max(sizes) == pytest.approx(0.3, rel=1e-5)
 
 
+def test_equals_jax_privacy(make_records):
+  peer = pytest.importorskip("jax_privacy")
+  model, params, (x, y) = _problem("mlp", make_records)
+
+  def loss(params, x, y):
+    log_p = jax.nn.log_softmax(model.apply(params, x))
+    return -log_p[jnp.arange(len(y)), y].sum()
+
+  theirs = peer.clipping.clipped_grad(
+    loss, l2_clip_norm=0.5, batch_argnums=(1, 2)
+  )
+  ours = clipped_sum(model.apply, params, x, y, 1.0, 0.5)
+  _assert_same(ours, theirs(params, x, y))
+
+
 def test_a_record_without_gradient_adds_nothing():
   """Zero norms divide nothing."""
   network = nn.Dense(CLASSES, use_bias=False)
