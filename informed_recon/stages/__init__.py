@@ -21,6 +21,7 @@ from ml_collections import ConfigDict
 
 import informed_recon
 from informed_recon import data, files, models, prng, registry, splits
+from informed_recon.training.recipe import HParams, Recipe
 from informed_recon.types import Records, UserError
 
 
@@ -57,6 +58,19 @@ class Experiment(NamedTuple):
       self.dataset.shape,
       spec.options.to_dict(),
     )
+
+  def training(self) -> tuple[Recipe, HParams]:
+    """What is static and what is traced in the released model's training."""
+    static = self.config.training.to_dict()
+    private = static.pop("privacy")
+    traced = HParams(
+      learning_rate=static.pop("learning_rate"),
+      l2=static.pop("l2"),
+      clip_norm=private["clip_norm"],
+      noise_multiplier=private["noise_multiplier"],
+    )
+    static |= {k: private[k] for k in ("mechanism", "sampling_probability")}
+    return Recipe(**static), traced
 
   def log(self, **row) -> None:
     """Appends one line to metrics.jsonl."""

@@ -72,20 +72,6 @@ def run(experiment: Experiment) -> None:
     files.write_json(about_path, _about(experiment))
 
 
-def settings(experiment: Experiment) -> tuple[recipe.Recipe, recipe.HParams]:
-  """What is static and what is traced in the config's training."""
-  static = experiment.config.training.to_dict()
-  private = static.pop("privacy")
-  traced = recipe.HParams(
-    learning_rate=static.pop("learning_rate"),
-    l2=static.pop("l2"),
-    clip_norm=private["clip_norm"],
-    noise_multiplier=private["noise_multiplier"],
-  )
-  static |= {k: private[k] for k in ("mechanism", "sampling_probability")}
-  return recipe.Recipe(**static), traced
-
-
 def privacy(experiment: Experiment) -> dict:
   """What the config's training guarantees, as its mechanism states it."""
   training = experiment.config.training
@@ -94,7 +80,7 @@ def privacy(experiment: Experiment) -> dict:
 
 
 def _training(experiment: Experiment) -> Training:
-  spec, hparams = settings(experiment)
+  spec, hparams = experiment.training()
   train = recipe.make_train(experiment.model(), spec)
   threat = ensemble.Threat(**experiment.config.threat)
   return Training(train, ensemble.make_ensemble(train, threat), hparams)
