@@ -1,6 +1,6 @@
 """Plays the prior-aware attack against DP-SGD and holds it to the bound."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -77,7 +77,7 @@ def run(experiment: Experiment) -> None:
     return
   points = [
     _point(experiment, sigma, trials)
-    for sigma, trials in zip(_noise(experiment), _play(experiment))
+    for sigma, trials in _play(experiment, _noise(experiment))
   ]
   model, private = experiment.model(), experiment.config.training.privacy
   files.write_json(
@@ -122,8 +122,10 @@ def _noise(experiment: Experiment) -> list[float]:
     raise UserError(f"prior_aware.bound: {error}") from None
 
 
-def _play(experiment: Experiment) -> Iterator[Trial]:
-  """For each noise multiplier its trials, read or played."""
+def _play(
+  experiment: Experiment, noise: Sequence[float]
+) -> Iterator[tuple[float, Trial]]:
+  """Each noise multiplier with its trials, read or played."""
   settings, perf = experiment.config.prior_aware, experiment.config.perf
   folder = experiment.workdir / "prior_aware"
   # A resumed run has the parts, and the bits, of the one that began.
@@ -135,7 +137,7 @@ def _play(experiment: Experiment) -> Iterator[Trial]:
     for part in ("fixed", "targets", "accuracy")
   ]
   play, hparams = _make_play(experiment), experiment.training()[1]
-  noise, trials = _noise(experiment), settings.trials
+  trials = settings.trials
   with tqdm(total=len(noise) * trials, desc="attack", unit="model") as bar:
     for i, sigma in enumerate(noise):
       parts = []
@@ -158,7 +160,7 @@ def _play(experiment: Experiment) -> Iterator[Trial]:
           experiment.log(stage="prior_aware", noise=sigma, trials=start + count)
         parts.append(Trial(**files.read_arrays(path)))
         bar.update(count)
-      yield Trial(*map(np.concatenate, zip(*parts)))
+      yield sigma, Trial(*map(np.concatenate, zip(*parts)))
 
 
 def _make_play(experiment: Experiment):
