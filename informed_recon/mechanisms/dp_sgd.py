@@ -71,11 +71,16 @@ def make(model: Model, recipe: Recipe) -> Gradient:
     )
     spread = hparams.noise_multiplier * clip_norm
     return jax.tree.map(
-      lambda g, e, p: (g + spread * e) / (q * (n + 1)) + hparams.l2 * p,
+      lambda g, e, p: (g + spread * e) / divisor(recipe, n) + hparams.l2 * p,
       *(total, noise, params),
     )
 
   return gradient
+
+
+def divisor(recipe: Recipe, known: int) -> float:
+  """What the noisy sum is divided by, a public number: q (n + 1)."""
+  return recipe.sampling_probability * (known + 1)
 
 
 def statement(privacy: dict, steps: int) -> dict:

@@ -30,6 +30,7 @@ from informed_recon import (
   splits,
 )
 from informed_recon.store import Rows, open_rows
+from informed_recon.training.recipe import HParams, Recipe
 from informed_recon.types import Records, UserError
 
 # Part of the split -> its store: a shadow model for every shadow target, a
@@ -76,6 +77,25 @@ class Experiment(NamedTuple):
       self.dataset.shape,
       spec.options.to_dict(),
     )
+
+  def privacy(self) -> dict:
+    """What the config's training guarantees, as its mechanism states it."""
+    training = self.config.training
+    mechanism = registry.find("mechanisms", training.privacy.mechanism)
+    return mechanism.statement(training.privacy.to_dict(), training.steps)
+
+  def training(self) -> tuple[Recipe, HParams]:
+    """What is static and what is traced in the released model's training."""
+    static = self.config.training.to_dict()
+    private = static.pop("privacy")
+    traced = HParams(
+      learning_rate=static.pop("learning_rate"),
+      l2=static.pop("l2"),
+      clip_norm=private["clip_norm"],
+      noise_multiplier=self.privacy().get("noise_multiplier", 0.0),
+    )
+    static |= {k: private[k] for k in ("mechanism", "sampling_probability")}
+    return Recipe(**static), traced
 
   def log(self, **row) -> None:
     """Appends one line to metrics.jsonl."""

@@ -52,7 +52,7 @@ def check(experiment: Experiment) -> None:
       f"data set {experiment.dataset.name!r} has real responses; shadow models "
       "here are classifiers (stages=('convex', ...) fits regressions)"
     )
-  privacy(experiment)
+  experiment.privacy()
   _training(experiment)
   config, split = experiment.config, experiment.split
   for part in ("shadow", "accuracy"):
@@ -91,27 +91,6 @@ def run(experiment: Experiment) -> None:
   about_path = experiment.workdir / "released_model.json"
   if not about_path.exists():
     files.write_json(about_path, _about(experiment))
-
-
-def settings(experiment: Experiment) -> tuple[recipe.Recipe, recipe.HParams]:
-  """What is static and what is traced in the config's training."""
-  static = experiment.config.training.to_dict()
-  private = static.pop("privacy")
-  traced = recipe.HParams(
-    learning_rate=static.pop("learning_rate"),
-    l2=static.pop("l2"),
-    clip_norm=private["clip_norm"],
-    noise_multiplier=privacy(experiment).get("noise_multiplier", 0.0),
-  )
-  static |= {k: private[k] for k in ("mechanism", "sampling_probability")}
-  return recipe.Recipe(**static), traced
-
-
-def privacy(experiment: Experiment) -> dict:
-  """What the config's training guarantees, as its mechanism states it."""
-  training = experiment.config.training
-  mechanism = registry.find("mechanisms", training.privacy.mechanism)
-  return mechanism.statement(training.privacy.to_dict(), training.steps)
 
 
 def work(experiment: Experiment) -> None:
@@ -154,7 +133,7 @@ def prepare(experiment: Experiment) -> None:
 
 
 def _training(experiment: Experiment) -> Training:
-  spec, hparams = settings(experiment)
+  spec, hparams = experiment.training()
   train = recipe.make_train(experiment.model(), spec)
   threat = ensemble.Threat(**experiment.config.threat)
   return Training(train, ensemble.make_ensemble(train, threat), hparams)
@@ -299,5 +278,5 @@ def _about(experiment: Experiment) -> dict:
     parameters=model.num_params,
     models=len(released),
     adversary_knows=f"the training algorithm {init} the initial weights",
-    privacy=privacy(experiment),
+    privacy=experiment.privacy(),
   )

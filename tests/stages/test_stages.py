@@ -19,7 +19,6 @@ from informed_recon import (
 )
 from informed_recon.data import DataSpec
 from informed_recon.dp import accounting
-from informed_recon.stages import shadow
 from informed_recon.training import recipe
 from informed_recon.types import Records, UserError
 
@@ -76,7 +75,7 @@ def test_stores_hold_one_model_a_target(finished, tiny_config):
   spread = np.sqrt(np.mean((rows - base) ** 2))
   assert 0 < spread < 0.1 * np.sqrt(np.mean(base**2))
 
-  spec, hparams = shadow.settings(experiment)
+  spec, hparams = experiment.training()
   train = recipe.make_train(experiment.model(), spec)
   x, y = experiment.records("shadow")
   keys = recipe.Keys(
