@@ -218,7 +218,11 @@ def test_a_sweep_over_noise_and_clip_norm_compiles_once(mlp, make_records):
 def _privacy(**changes):
   return (
     dict(
-      clip_norm=0.1, noise_multiplier=10.0, sampling_probability=1.0, delta=1e-5
+      clip_norm=0.1,
+      noise_multiplier=10.0,
+      epsilon=0.0,
+      sampling_probability=1.0,
+      delta=1e-5,
     )
     | changes
   )
@@ -237,11 +241,18 @@ def test_statement(changes, steps, epsilon):
   expected = epsilon and pytest.approx(epsilon, abs=5e-3)
   assert found == dict(
     mechanism="dp_sgd",
-    **_privacy(**changes),
+    **_privacy(**changes) | dict(epsilon=expected),
     steps=steps,
-    epsilon=expected,
     neighbouring_relation="add/remove-one",
   )
+
+
+def test_noise_for_an_epsilon():
+  found = dp_sgd.statement(_privacy(epsilon=10.0), 100)
+  assert found["noise_multiplier"] == pytest.approx(4.999, abs=1e-3)
+  assert found["epsilon"] == pytest.approx(10.0, abs=1e-6)
+  with pytest.raises(UserError, match="training.privacy.*epsilon"):
+    dp_sgd.statement(_privacy(epsilon=-1.0), 100)
 
 
 @pytest.mark.parametrize(

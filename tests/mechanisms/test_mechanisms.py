@@ -57,7 +57,11 @@ def test_an_ensemble_is_many_single_runs(mlp, make_records, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_statement_names_the_mechanism_and_epsilon(name):
   privacy = dict(
-    clip_norm=0.1, noise_multiplier=10.0, sampling_probability=1.0, delta=1e-5
+    clip_norm=0.1,
+    noise_multiplier=10.0,
+    epsilon=0.0,
+    sampling_probability=1.0,
+    delta=1e-5,
   )
   found = registry.find("mechanisms", name).statement(privacy, 100)
   assert found["mechanism"] == name
