@@ -1,6 +1,6 @@
 """Records from scikit-learn classifiers at their default tolerance.
 
-    python -m bench.convex_stopped [--quick] [--targets 12]
+    python -m bench.convex_stopped [--quick] [--targets 12] [--only PATTERN]
 
 For every solver of LogisticRegression (liblinear one against the rest on
 digits) and SGDClassifier, as they come, on scikit-learn's digits (pixels in
@@ -53,9 +53,8 @@ def tables():
 def rate(hits):
   hits = np.asarray(hits)
   count = int(hits.sum()), len(hits)
-  low = intervals.clopper_pearson_lower(*count, confidence=0.975)
-  high = intervals.clopper_pearson_upper(*count, confidence=0.975)
-  return dict(rate=float(hits.mean()), ci95=[low, high])
+  interval = intervals.clopper_pearson(*count, confidence=0.95)
+  return dict(rate=float(hits.mean()), ci95=list(interval))
 
 
 def score(results, truths, labels):
@@ -116,11 +115,14 @@ def main():
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument("--quick", action="store_true", help="minutes, not hours")
   parser.add_argument("--targets", type=int, default=12)
+  parser.add_argument("--only", default="", help='such as "digits sag"')
   arguments = parser.parse_args()
   for table, x, y in tables():
     count = 2 if arguments.quick else arguments.targets
     targets = np.random.default_rng(11).permutation(len(x))[:count]
     for name, model in estimators(len(np.unique(y))):
+      if arguments.only not in f"{table} {name}":
+        continue
       if arguments.quick and name not in ("lbfgs", "newton-cholesky"):
         continue
       # A Newton step on 650 parameters costs a second.

@@ -140,12 +140,12 @@ def read(estimator):
     parts = estimator.estimators_
     if len(parts) < 2 or estimator.multilabel_:
       raise UserError("OneVsRestClassifier is supported for 3 or more classes")
-    read = [read(part) for part in parts]
-    released = read[0][0]
+    each = [read(part) for part in parts]
+    released = each[0][0]
     intercept = None
-    if read[0][2] is not None:
-      intercept = np.concatenate([np.ravel(r[2]) for r in read])
-    weights = np.concatenate([r[1] for r in read])
+    if each[0][2] is not None:
+      intercept = np.concatenate([np.ravel(r[2]) for r in each])
+    weights = np.concatenate([r[1] for r in each])
     return released, weights, intercept, estimator.classes_
   reader = _READERS.get(type(estimator))
   if reader is None:
