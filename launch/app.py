@@ -15,16 +15,25 @@ FORCE = flags.DEFINE_bool(
 _DEBUG = flags.DEFINE_bool("debug", False, "show the traceback of an error")
 
 
-def run(main: Callable[[Sequence[str]], None]) -> None:
-  """`absl.app.run`, with user errors as one line on stderr and exit code 2."""
+def run(
+  main: Callable[[Sequence[str]], None], required: Sequence[str] = ()
+) -> None:
+  """`absl.app.run`, with user errors as one line on stderr and exit code 2.
+
+  `required` names flags that must be given; absl's own marks would hold for
+  every launcher that a process imports.
+  """
   # Libraries log every checkpoint at INFO, in the midst of the progress bars.
   logging.set_verbosity(logging.WARNING)
-  app.run(lambda argv: _guard(main, argv), flags_parser=_parse)
+  app.run(
+    lambda argv: _guard(main, argv),
+    flags_parser=lambda argv: _parse(argv, required),
+  )
 
 
-def _parse(argv: Sequence[str]) -> list[str]:
+def _parse(argv: Sequence[str], required: Sequence[str]) -> list[str]:
   try:
-    return flags.FLAGS(argv)
+    rest = flags.FLAGS(argv)
   except (AttributeError, KeyError) as error:  # a locked ConfigDict says so
     _stop(
       f"no such key in the config: {_last_line(error).strip(QUOTES)}; "
@@ -32,6 +41,10 @@ def _parse(argv: Sequence[str]) -> list[str]:
     )
   except (flags.Error, TypeError, ValueError) as error:
     _stop(_last_line(error))
+  missing = [name for name in required if not flags.FLAGS[name].present]
+  if missing:
+    _stop(f"flag --{missing[0]} must be given")
+  return rest
 
 
 def _guard(main: Callable, argv: Sequence[str]) -> None:

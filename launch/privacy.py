@@ -20,11 +20,12 @@ _RECORDS = flags.DEFINE_integer("records", None, "training records")
 _BATCH = flags.DEFINE_integer("batch", 0, "expected batch; 0: all records")
 _STEPS = flags.DEFINE_integer("steps", None, "training steps")
 _DELTA = flags.DEFINE_float("delta", 1e-5, "at which epsilon is given")
-flags.mark_flags_as_required(["max_success", "records", "steps"])
 
 OTHERS = (0.9, 0.5, 0.25, 0.1, 0.05)  # goals shown beside the one asked for
 HEADER = ("success at most", "noise multiplier", "epsilon", "advantage at most")
 NOTE = "advantage: TPR - FPR\nof a membership test; add or remove one record"
+
+REQUIRED = ("max_success", "records", "steps")
 
 
 def main(argv):
@@ -57,4 +58,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-  app.run(main)
+  app.run(main, REQUIRED)

@@ -22,7 +22,8 @@ _COORDINATOR = flags.DEFINE_string(
 )
 _PROCESSES = flags.DEFINE_integer("num_processes", None, "of this run")
 _PROCESS = flags.DEFINE_integer("process_id", None, "number of this process")
-flags.mark_flags_as_required(["config", "workdir"])
+
+REQUIRED = ("config", "workdir")
 
 
 def main(argv):
@@ -45,4 +46,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-  app.run(main)
+  app.run(main, REQUIRED)

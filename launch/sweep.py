@@ -28,7 +28,8 @@ _OPTIONS = flags.DEFINE_multi_string(
   "option", [], "setting of the executor: --option=partition=gpu"
 )
 _STATUS = flags.DEFINE_bool("status", False, "say how far it is, and leave")
-flags.mark_flags_as_required(["config", "workdir"])
+
+REQUIRED = ("config", "workdir")
 
 
 def main(argv):
@@ -57,4 +58,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-  app.run(main)
+  app.run(main, REQUIRED)

@@ -23,7 +23,7 @@ def command(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["launch.privacy", *arguments])
     code = 0
     try:
-      app.run(privacy.main)
+      app.run(privacy.main, privacy.REQUIRED)
     except SystemExit as stop:
       code = stop.code
     return code or 0, *capsys.readouterr()

@@ -41,7 +41,7 @@ def command(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["launch.run", *arguments])
     code = 0
     try:
-      app.run(run.main)
+      app.run(run.main, run.REQUIRED)
     except SystemExit as stop:
       code = stop.code
     return code or 0, *capsys.readouterr()

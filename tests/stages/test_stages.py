@@ -19,6 +19,7 @@ from informed_recon import (
 )
 from informed_recon.data import DataSpec
 from informed_recon.dp import accounting
+from informed_recon.dp.bounds import dpsgd_upper
 from informed_recon.training import recipe
 from informed_recon.types import Records, UserError
 
@@ -320,7 +321,12 @@ def test_private_training_goes_all_the_way(tiny_config, tmp_path):
   config = tiny_config(**DP_SGD, **{"reconstructors.bilinear.epochs": 1})
   results = stages.run(config, tmp_path / "run")
   epsilon = accounting.dpsgd_epsilon(3.0, 0.25, 5, 1e-5)
-  assert results["privacy"] == dict(
+  privacy = results["privacy"]
+  upper = privacy.pop("success_upper")
+  assert upper.keys() == privacy.pop("kappa").keys() == {"eta", "8"}
+  assert upper["8"]["tight"] == dpsgd_upper(1 / 8, 3.0, 0.25, 5)
+  assert privacy.pop("kappa_confidence") == 0.99
+  assert privacy == dict(
     mechanism="dp_sgd",
     clip_norm=0.5,
     noise_multiplier=3.0,
