@@ -2,8 +2,9 @@
 
 In the manner of Hayes, Mahloujifar and Balle (2023), but with momentum 0.9:
 DP-SGD at full batch, clip norm 0.1, 100 steps of rate 9 on 1,000 known MNIST
-digits and one of a list of candidates. 500 models at each noise, at which the bound on any attack among 8
-candidates is 0.3, 0.5, 0.8 and 0.98. The digits come with pip.
+digits and one of a list of candidates. 500 models at each noise, at which the
+bound on any attack among 8 candidates is 0.3, 0.5, 0.8 and 0.98. The digits
+come with pip.
 
 python -m launch.run --config=configs/dp_prior_aware.py --workdir=runs/prior
 """
