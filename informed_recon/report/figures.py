@@ -202,3 +202,26 @@ def verdict(
   curve.yaxis.set_major_formatter(PercentFormatter(1))
   curve.legend(fontsize=8, loc="lower right")
   return figure
+
+
+def kappa(curve: Sequence[Mapping[str, float]]) -> Figure:
+  """Success of the best blind guess, and the bound on any attack, against eta.
+
+  Args:
+    curve: rows with eta, kappa and success_upper.
+  """
+  figure = Figure(figsize=(5.4, 3.4), layout="constrained")
+  axis = figure.add_subplot()
+  etas = [row["eta"] for row in curve]
+  for key, style, label in (
+    ("success_upper", "o-", "any attack on this model: at most"),
+    ("kappa", "o--", "a blind guess: at most κ"),
+  ):
+    axis.plot(
+      etas, [row[key] for row in curve], style, ms=3, color="#333333",
+      alpha=0.5 if key == "kappa" else 1.0, label=label,
+    )  # fmt: skip
+  axis.set(xscale="log", yscale="log", xlabel="success: MSE per pixel ≤ η")
+  axis.set_ylabel("probability")
+  axis.legend(fontsize=8.5)
+  return figure

@@ -55,6 +55,8 @@ def page(experiment: Experiment, results: Mapping) -> Page:
   verdicts = _verdicts(experiment, truth)
   if verdicts:
     drawn["verdict"] = figures.verdict(*verdicts)
+  if "kappa_curve" in results["privacy"]:
+    drawn["kappa"] = figures.kappa(results["privacy"]["kappa_curve"])
   logs = _training_logs(experiment)
   if logs:
     drawn["training"] = figures.training(logs, palette)
@@ -92,6 +94,11 @@ CAPTIONS = {
     "What the attack computed, trusted or not. Its self-check sees the weights "
     "and the known records only. Right: a mean squared error below 1e-8 of "
     "the records' mean square.",
+  ),
+  "kappa": (
+    "What privacy bounds",
+    "Where a blind guess succeeds easily, no bound can say much: choose η so "
+    "that κ is small. κ is an upper limit, from the records held.",
   ),
   "training": (
     "Training of the reconstructor",

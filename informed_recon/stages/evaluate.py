@@ -26,6 +26,8 @@ REPORT = reconstruction  # what shows these results
 # Of the upper bound on kappa of the images' distribution, and records it uses.
 KAPPA_CONFIDENCE = 0.99
 KAPPA_POINTS = 5000
+# Thresholds at which kappa is stated, over evaluation.eta.
+ETAS = np.array([0.1, 0.2, 0.5, 1, 2, 3, 5, 7, 10])
 METRICS = ("mse", "mae", "psnr", "ssim", "kl")
 
 
@@ -147,13 +149,23 @@ def _limits(experiment: Experiment, privacy: Mapping) -> dict:
   settings, held = experiment.config.evaluation, experiment.held().x
   # Some thousand records place kappa well enough, and distances are n^2.
   points = held.reshape(len(held), -1)[:KAPPA_POINTS]
-  radius = np.sqrt(points.shape[1] * settings.eta)  # eta is a mean over pixels
-  at_eta = float(priors.empirical_kappa_upper(points, radius, KAPPA_CONFIDENCE))
+  etas = settings.eta * ETAS
+  radii = np.sqrt(points.shape[1] * etas)  # eta is a mean over pixels
+  curve = priors.empirical_kappa_upper(points, radii, KAPPA_CONFIDENCE)
+  at_eta = float(curve[ETAS == 1][0])
   sizes = [m for m in settings.candidates if m <= len(experiment.split.targets)]
   kappas = {"eta": at_eta} | {str(m): 1 / m for m in sizes}
   return dict(
     kappa=kappas,
     kappa_confidence=KAPPA_CONFIDENCE,
+    kappa_curve=[
+      dict(
+        eta=float(eta),
+        kappa=float(kappa),
+        success_upper=overview.all_upper(privacy, float(kappa))["tight"],
+      )
+      for eta, kappa in zip(etas, curve, strict=True)
+    ],
     success_upper={
       name: overview.all_upper(privacy, kappa) for name, kappa in kappas.items()
     },

@@ -20,3 +20,11 @@ def test_the_verdict_counts_right_and_trusted():
 def test_the_verdict_where_all_are_right():
   figure = figures.verdict(np.ones(3), np.zeros(3), np.ones(3, bool))
   assert figure.axes[1].texts[0].get_text() == "all records are right"
+
+
+def test_kappa_and_the_bound_are_drawn_against_eta():
+  rows = [dict(eta=e, kappa=e / 2, success_upper=e) for e in (0.1, 0.2, 0.4)]
+  (axis,) = figures.kappa(rows).axes
+  upper, blind = (line.get_ydata() for line in axis.lines)
+  np.testing.assert_array_equal(upper, [0.1, 0.2, 0.4])
+  np.testing.assert_array_equal(blind, [0.05, 0.1, 0.2])

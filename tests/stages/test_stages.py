@@ -326,6 +326,11 @@ def test_private_training_goes_all_the_way(tiny_config, tmp_path):
   assert upper.keys() == privacy.pop("kappa").keys() == {"eta", "8"}
   assert upper["8"]["tight"] == dpsgd_upper(1 / 8, 3.0, 0.25, 5)
   assert privacy.pop("kappa_confidence") == 0.99
+  curve = privacy.pop("kappa_curve")
+  kappas = [row["kappa"] for row in curve]
+  assert kappas == sorted(kappas) and upper["eta"]["tight"] in [
+    row["success_upper"] for row in curve
+  ]
   assert privacy == dict(
     mechanism="dp_sgd",
     clip_norm=0.5,
