@@ -41,6 +41,19 @@ MLP_RECONSTRUCTOR = dict(
 # setting of mnist_notebook).
 BILINEAR_RECONSTRUCTOR = dict(MLP_RECONSTRUCTOR, network="bilinear", epochs=30)
 
+# The simulation attack: of the first `targets` evaluation targets (0: of all).
+SIMULATION = dict(
+  targets=0,
+  starts=("class_means",),  # and names of `reconstructors`
+  steps=60,  # Levenberg-Marquardt steps a target, over all its candidates
+  cg_steps=40,  # conjugate-gradient steps in one of them, at most
+  cg_tolerance=0.03,
+  explained=0.01,  # residual at which a record counts as found
+  converged=1e-4,
+  prior_weight=0.0,  # of a Gaussian image prior; the variance of noise in θ
+  search_keys=False,  # tries the draws that threat does not share
+)
+
 
 def get_config(arg: str = "") -> ConfigDict:
   """The embedded MNIST sample at its full size; `:quick` is a smoke test."""
@@ -87,6 +100,7 @@ def get_config(arg: str = "") -> ConfigDict:
         ),
       ),
       reconstructors=dict(bilinear=BILINEAR_RECONSTRUCTOR),
+      simulations=dict(),  # of the stage "simulation", each a SIMULATION
       evaluation=dict(
         fpr=(0.01,),  # false-positive rates to report the TPR at
         eta=0.01,  # fixed success threshold, per-pixel MSE
@@ -107,6 +121,8 @@ def get_config(arg: str = "") -> ConfigDict:
         chunk_models=500,  # models a chunk file: what a kill can lose
         block_mib=0,  # memory of one training block; 0: by device
         checkpoint_seconds=60.0,
+        simulation_batch=16,  # targets searched for side by side
+        simulation_remat=False,  # less memory, more time
       ),
     )
   )

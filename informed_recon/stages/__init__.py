@@ -269,6 +269,8 @@ def flatten(config: ConfigDict) -> dict[str, Any]:
   training = plain.get("training", {})
   if training.get("privacy", {}).get("mechanism") == "none":
     del training["privacy"]  # idle, and runs older than it stay what they are
+  if "simulation" not in plain.get("stages", ()):
+    plain.pop("simulations", None)  # likewise
   return walk("", plain)
 
 

@@ -75,24 +75,30 @@ def run(experiment: Experiment) -> None:
   ):
     return
   settings = experiment.config.evaluation
-  truth = experiment.records("targets").x
+  targets = experiment.records("targets").x
   oracle, guesses = _baselines(experiment)
   judge = _judge(experiment) if experiment.dataset.num_classes else None
   guesses_of_all = guesses | {name: a["x"] for name, a in attacks.items()}
   per_target, rows = {}, {}
+  labels = experiment.records("targets").y
   for name, guess in tqdm(guesses_of_all.items(), desc="score"):
+    # An attack may have answered for the first targets only.
+    truth, some = targets[: len(guess)], slice(len(guess))
     errors = metrics.per_target(truth, guess, judge)
     per_target |= {f"{name}/{k}": v for k, v in errors.items()}
     rows[name] = summary(errors)
     rows[name] |= _identification(truth, guess, experiment.config)
     if name != "nearest_neighbour_oracle":
-      rows[name] |= _success(errors["mse"], oracle.mse, settings.eta)
+      rows[name] |= _success(
+        errors["mse"], oracle.mse[some], settings.eta
+      )
     if name not in ("nearest_neighbour_oracle", "mean_image"):
       rows[name] |= _tpr(truth, guess, settings.fpr)
     if "identifiable" in attacks.get(name, {}):
-      rows[name] |= _trust(
-        attacks[name], errors["mse"], experiment.records("targets").y
-      )
+      rows[name] |= _trust(attacks[name], errors["mse"], labels[some])
+    if "passes" in attacks.get(name, {}):
+      passes = attacks[name]["passes"]
+      rows[name] |= dict(training_passes_median=float(np.median(passes)))
   files.write_arrays(
     directory / "per_target.npz", oracle_index=oracle.index, **per_target
   )
@@ -126,19 +132,26 @@ def _table(
     "record": experiment.split.targets,
     "label": experiment.records("targets").y,
   }
+  count = len(columns["label"])
+
+  def padded(values):  # for targets that an attack has not answered for
+    return [*values.tolist(), *[""] * (count - len(values))]
+
+  least = np.full(count, np.inf)
   for name, attack in attacks.items():
-    columns[f"{name}/mse"] = per_target[f"{name}/mse"]
+    mse = per_target[f"{name}/mse"]
+    columns[f"{name}/mse"] = padded(mse)
+    least[: len(mse)] = np.minimum(least[: len(mse)], mse)
     for own in ("identifiable", "residual"):
       if own in attack:
-        columns[f"{name}/{own}"] = attack[own]
+        columns[f"{name}/{own}"] = padded(attack[own])
   oracle = "nearest_neighbour_oracle/mse"
-  columns[oracle] = per_target[oracle]
-  least = np.min([per_target[f"{name}/mse"] for name in attacks], axis=0)
+  columns[oracle] = per_target[oracle].tolist()
   text = io.StringIO()
   rows = csv.writer(text, lineterminator="\n")
   rows.writerow(columns)
   rows.writerows(
-    zip(*(c[np.argsort(least)].tolist() for c in columns.values()))
+    zip(*([c[i] for i in np.argsort(least)] for c in columns.values()))
   )
   return text.getvalue()
 
@@ -175,7 +188,9 @@ def _limits(experiment: Experiment, privacy: Mapping) -> dict:
 def _baselines(experiment: Experiment):
   """The oracle and what each baseline answers for every target."""
   truth, held = experiment.records("targets").x, experiment.held()
-  with_ridge = "shadow" in experiment.config.stages
+  with_ridge = len(experiment.split.shadow) > 1 and (
+    "shadow" in experiment.config.stages
+  )
   with tqdm(total=2 + with_ridge, desc="baselines") as bar:
     oracle = baselines.nearest_neighbour_oracle(truth, held.x)
     bar.update()
@@ -240,6 +255,9 @@ def _trust(attack: Mapping, mse: np.ndarray, labels: np.ndarray) -> dict:
   trusted = attack["identifiable"]
   rate, interval = metrics.mean_ci95(np.float64(~trusted))
   row = dict(flagged_rate=rate, flagged_rate_ci95=list(interval))
+  if np.issubdtype(labels.dtype, np.integer):
+    right, interval = metrics.mean_ci95(np.float64(attack["y"] == labels))
+    row |= dict(label_accuracy=right, label_accuracy_ci95=list(interval))
   if trusted.any():
     wrong = attack["y"][trusted] != labels[trusted]
     row |= dict(trusted_mse_max=float(mse[trusted].max()))

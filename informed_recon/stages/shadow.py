@@ -55,7 +55,9 @@ def check(experiment: Experiment) -> None:
   experiment.privacy()
   _training(experiment)
   config, split = experiment.config, experiment.split
-  for part in ("shadow", "accuracy"):
+  needed = ["accuracy"]
+  needed += ["shadow"] if "reconstructor" in config.stages else []
+  for part in needed:
     if not len(getattr(split, part)):
       raise UserError(f"split.{part} must be at least 1 for this experiment")
   size, known = config.training.batch_size, len(split.fixed)
@@ -83,7 +85,7 @@ def run(experiment: Experiment) -> None:
     )
     files.write_arrays(base_path, params=base)
   prepare(experiment)
-  for part in stages.STORES:
+  for part in _parts(experiment):
     directory = experiment.store(part)
     bad = store.missing(directory, len(getattr(experiment.split, part)))
     _fill(experiment, training, part, {chunk.path for chunk in bad})
@@ -97,7 +99,7 @@ def work(experiment: Experiment) -> None:
   """Helps to complete the stores; what is done is not looked through again."""
   training = _training(experiment)
   prepare(experiment)
-  for part in stages.STORES:
+  for part in _parts(experiment):
     _fill(experiment, training, part, suspects=set())
 
 
@@ -110,7 +112,7 @@ def decisive(config: ConfigDict) -> dict[str, Any]:
 def prepare(experiment: Experiment) -> None:
   """Starts the stores, or checks that those there will do."""
   decided, perf = decisive(experiment.config), experiment.config.perf
-  for part, name in stages.STORES.items():
+  for part in _parts(experiment):
     store.create(
       experiment.store(part),
       store.Store(
@@ -121,7 +123,7 @@ def prepare(experiment: Experiment) -> None:
         params=experiment.model().num_params,
         chunk_rows=perf.chunk_models,
         about=dict(
-          models=name,
+          models=stages.STORES[part],
           config=stages.json_hash(decided),
           data=experiment.identity["data"],
         ),
@@ -130,6 +132,11 @@ def prepare(experiment: Experiment) -> None:
       ),
       experiment.force,
     )
+
+
+def _parts(experiment: Experiment) -> list[str]:
+  """Parts of the split to train a model for every record of."""
+  return [p for p in stages.STORES if len(getattr(experiment.split, p))]
 
 
 def _training(experiment: Experiment) -> Training:

@@ -66,14 +66,18 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
   return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
 
 
-def make_train(model: Model, recipe: Recipe, transcript: bool = False) -> Train:
+def make_train(
+  model: Model, recipe: Recipe, transcript: bool = False, remat: bool = False
+) -> Train:
   """Returns `train(keys, fixed, target, hparams) -> params`.
 
   `fixed` holds n records (n, *shape); `target` is one record without a batch
   axis. `target=None` trains on the fixed set alone (the base model), with the
   same initial parameters.
 
-  With `transcript`, `train` returns `(params, Transcript)`.
+  With `transcript`, `train` returns `(params, Transcript)`. With `remat`, who
+  differentiates through training keeps the parameters of every step and
+  computes the rest of it again, which takes less memory and more time.
 
   Raises:
     UserError: unknown mechanism, optimiser or schedule, or settings of the
@@ -95,15 +99,16 @@ def make_train(model: Model, recipe: Recipe, transcript: bool = False) -> Train:
     optimizer = _optimizer(recipe, hparams.learning_rate)
     params = model.init(keys.init)
 
-    def update(carry, step):
+    def advance(carry, step):
       params, state = carry
       grads = gradient(keys, step, params, fixed, target, hparams)
       updates, state = optimizer.update(grads, state, params)
       shown = Transcript(params, grads) if transcript else None
       return (optax.apply_updates(params, updates), state), shown
 
+    body = jax.checkpoint(advance) if remat else advance
     carry = (params, optimizer.init(params))
-    (params, _), shown = jax.lax.scan(update, carry, jnp.arange(recipe.steps))
+    (params, _), shown = jax.lax.scan(body, carry, jnp.arange(recipe.steps))
     return (params, shown) if transcript else params
 
   return train

@@ -1,0 +1,342 @@
+"""The simulation attack: find the record whose training ends at the release.
+
+The adversary runs the training algorithm A itself and solves
+
+  minimise over x in [lower, upper]^d and labels y
+    ‖A(D₋ ∪ {(x, y)}) - θ‖² + w ‖C^(-1/2) (x - m)‖²
+
+by Levenberg-Marquardt steps in x (Levenberg 1944, Marquardt 1963): conjugate
+gradients on the normal equations, where a product with the Jacobian or its
+transpose is one pass through the linearised training, kept from the current
+point, and the new point is projected onto the bounds. With w = 0 no shadow
+model is needed. With noise of variance w in θ, and m and C the mean and the
+covariance of what the adversary holds, the answer is the most probable record.
+
+Labels and starting points are *candidates*. The most promising one gets the
+next step: the one with the smallest misfit, where a candidate that had no step
+yet is taken at a tenth of its own. The relative residual
+
+  ρ = ‖A(D₋ ∪ {(x, y)}) - θ‖ / ‖A(D₋) - θ‖
+
+judges convergence and, without any knowledge of the truth, whether the record
+explains the release. It is 1 where the record explains no more than its
+absence. Derived for this project; gradients through training go back to
+Maclaurin, Duvenaud and Adams (2015).
+"""
+
+import dataclasses
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from informed_recon.types import Records, UserError
+
+# (fixed set, target, id of the model's random draws) -> parameters (P,)
+Simulate = Callable[[Records, Records, jax.Array], jax.Array]
+# index of a release -> starting points (C, *shape) and their labels (C,)
+Candidates = Callable[[int], tuple[np.ndarray, np.ndarray]]
+
+START_DAMPING = 0.1  # of the curvature along the gradient
+LEAST_DAMPING, MOST_DAMPING = 1e-9, 1e6
+OPTIMISM = 0.1  # of its squared residual: what a first step may leave of it
+SLOW = 0.9  # a step that leaves more than this share of the residual stalls
+PATIENCE = 4  # stalls in a row that end a candidate
+
+
+@dataclasses.dataclass(frozen=True)
+class Search:
+  """How long and how finely to search for a record."""
+
+  steps: int = 60  # Levenberg-Marquardt steps a release, over all candidates
+  cg_steps: int = 40  # conjugate-gradient steps in one of them, at most
+  cg_tolerance: float = 0.03  # share of the gradient at which they may end
+  explained: float = 0.01  # ρ at and below which the record counts as found
+  converged: float = 1e-4  # ρ at which there is nothing left to gain
+  bounds: tuple[float, float] | None = (0.0, 1.0)  # of features, if any
+
+
+class State(NamedTuple):
+  """A candidate on its way; arrays of one candidate or of many."""
+
+  x: Any  # (*shape)
+  cost: Any  # () what is minimised
+  residual: Any  # () ρ
+  damping: Any  # () over the curvature along the gradient
+  steps: Any  # () taken
+  stalls: Any  # () in a row
+  passes: Any  # () runs through training, forward or backward
+
+
+class Answer(NamedTuple):
+  """What the search found for one release."""
+
+  x: np.ndarray  # (*shape)
+  y: np.ndarray  # () label
+  residual: float  # ρ of the answer
+  explained: bool  # ρ is small enough to trust the answer
+  steps: int
+  passes: int  # runs through training, forward or backward, in all
+  trace: np.ndarray  # (steps, ) ρ after each step, of the candidate stepped
+  iterates: np.ndarray  # (steps, *shape) likewise
+
+
+class Release(NamedTuple):
+  """What is given of one released model (arrays of many, with a leading axis).
+
+  `base` is what training without the target ends at, from the same draws.
+  """
+
+  theta: Any  # (P,)
+  base: Any  # (P,)
+  model_id: Any  # () of its random draws, as far as they are known
+
+
+def check(search: Search) -> None:
+  """Refuses settings that make no sense."""
+  for name in ("steps", "cg_steps"):
+    if getattr(search, name) < 1:
+      raise UserError(
+        f"simulation {name} must be at least 1, got {getattr(search, name)}"
+      )
+  if not 0 < search.cg_tolerance < 1:
+    raise UserError(
+      f"simulation cg_tolerance must lie in (0, 1), got {search.cg_tolerance}"
+    )
+  if not 0 < search.converged <= search.explained < 1:
+    raise UserError(
+      "simulation needs 0 < converged <= explained < 1, got "
+      f"{search.converged} and {search.explained}"
+    )
+
+
+def gaussian_prior(records: np.ndarray, weight: float) -> Callable:
+  """x -> √w C^(-1/2) (x - m), whose squared norm is the penalty.
+
+  Args:
+    records: (n, *shape) of the kind of the target; C is their covariance,
+      with a hundredth of its mean variance added to the diagonal.
+    weight: w, the variance of the noise in one released parameter.
+  """
+  flat = records.reshape(len(records), -1).astype(np.float64)
+  mean = flat.mean(0)
+  covariance = np.cov(flat, rowvar=False)
+  covariance += 0.01 * np.trace(covariance) / len(mean) * np.eye(len(mean))
+  # With C = L Lᵀ, inverse(L) is a square root of C's inverse.
+  whiten = np.linalg.inv(np.linalg.cholesky(covariance)).astype(np.float32)
+  center = jnp.asarray(mean, jnp.float32)
+
+  def penalty(x):
+    return jnp.sqrt(weight) * (whiten @ (x.ravel() - center))
+
+  return penalty
+
+
+def reconstruct(
+  simulate: Simulate,
+  fixed: Records,
+  releases: Release,
+  candidates: Candidates,
+  search: Search,
+  *,
+  prior: Callable | None = None,
+  batch: int = 16,
+  skip: Collection[int] = (),
+) -> Iterator[tuple[int, Answer]]:
+  """Searches for the record behind each release; yields them as they end.
+
+  Args:
+    simulate: the training algorithm, differentiable in `target.x`.
+    fixed: the records the adversary knows.
+    releases: M released models.
+    candidates: where to start for each of them; as many for all.
+    search: settings.
+    prior: x -> residuals of a penalty, such as `gaussian_prior`.
+    batch: releases searched at once, side by side in one program.
+    skip: releases that are done already.
+
+  Yields:
+    (index, Answer), in no particular order.
+  """
+  check(search)
+  fixed = Records(*map(jnp.asarray, fixed))
+  begin, step = _make(simulate, search, prior)
+  waiting = (i for i in range(len(releases.theta)) if i not in skip)
+  active: list[_Target] = []
+  while True:
+    while len(active) < batch and (i := next(waiting, None)) is not None:
+      release = Release(*(leaf[i] for leaf in releases))
+      x, y = candidates(i)
+      states = jax.device_get(begin(fixed, release, jnp.asarray(x), y))
+      active.append(_Target(i, release, states, y))
+    if not active:
+      return
+    # A full batch always: one compiled program.
+    picked = [active[k % len(active)] for k in range(batch)]
+    at = [target.promising(search) for target in picked]
+    stepped = jax.device_get(
+      step(
+        fixed,
+        _stack([target.release for target in picked]),
+        np.stack([t.labels[k] for t, k in zip(picked, at)]),
+        _stack([t.state(k) for t, k in zip(picked, at)]),
+      )
+    )
+    for row, target in enumerate(active):
+      target.update(at[row], State(*(leaf[row] for leaf in stepped)))
+    for target in [t for t in active if t.over(search)]:
+      active.remove(target)
+      yield target.index, target.answer(search)
+
+
+def _make(simulate: Simulate, search: Search, prior: Callable | None):
+  """Jitted `begin` (one release, many candidates) and `step` (many releases,
+  a candidate each)."""
+
+  def misfit(fixed, release, label, x):
+    end = simulate(fixed, Records(x, label), release.model_id)
+    return end - release.theta, () if prior is None else prior(x)
+
+  def share(error, release):
+    gap = jnp.linalg.norm(release.base - release.theta)
+    return jnp.linalg.norm(error) / gap
+
+  def begin(fixed, release, x, label):
+    residuals = misfit(fixed, release, label, x)
+    return State(
+      x=x,
+      cost=_square(residuals),
+      residual=share(residuals[0], release),
+      damping=jnp.float32(START_DAMPING),
+      steps=jnp.int32(0),
+      stalls=jnp.int32(0),
+      passes=jnp.int32(1),
+    )
+
+  def step(fixed, release, label, state):
+    def here(x):
+      return misfit(fixed, release, label, x)
+
+    residuals, forward = jax.linearize(here, state.x)
+    transposed = jax.linear_transpose(forward, state.x)
+
+    def backward(r):
+      return transposed(r)[0]
+
+    gradient = backward(residuals)
+    along = _square(forward(gradient)) / _square(gradient)
+    move, left, count = _damped_least_squares(
+      forward, backward, residuals, gradient, state.damping * along, search
+    )
+    x = state.x + move
+    if search.bounds is not None:
+      x = jnp.clip(x, *search.bounds)
+    new = here(x)
+    cost, residual = _square(new), share(new[0], release)
+    better = cost < state.cost
+    gain = (state.cost - cost) / (state.cost - _square(left))
+    factor = jnp.select([~better, gain < 0.25, gain > 0.75], [8.0, 3.0, 0.1], 1)
+    stalled = ~better | (residual > SLOW * state.residual)
+    return State(
+      x=jnp.where(better, x, state.x),
+      cost=jnp.where(better, cost, state.cost),
+      residual=jnp.where(better, residual, state.residual),
+      damping=jnp.clip(state.damping * factor, LEAST_DAMPING, MOST_DAMPING),
+      steps=state.steps + 1,
+      stalls=jnp.where(stalled, state.stalls + 1, 0),
+      # The linearisation, the gradient and its image, the new point.
+      passes=state.passes + 2 * count + 4,
+    )
+
+  one_release = jax.vmap(begin, in_axes=(None, None, 0, 0))
+  return jax.jit(one_release), jax.jit(jax.vmap(step, in_axes=(None, 0, 0, 0)))
+
+
+def _damped_least_squares(
+  forward, backward, residuals, gradient, damping, search: Search
+):
+  """Minimises ‖r + J v‖² + damping ‖v‖² by conjugate gradients (CGLS, Björck
+  1996, §7.4); returns v, r + J v and the number of steps."""
+
+  def going(carry):
+    *_, slope, count = carry
+    enough = search.cg_tolerance**2 * _square(gradient)
+    return (slope > enough) & (count < search.cg_steps)
+
+  def advance(carry):
+    v, left, direction, slope, count = carry
+    image = forward(direction)
+    length = slope / (_square(image) + damping * _square(direction))
+    v = v + length * direction
+    left = optax.tree.add_scale(left, length, image)
+    downhill = -backward(left) - damping * v
+    new = _square(downhill)
+    return v, left, downhill + new / slope * direction, new, count + 1
+
+  start = (jnp.zeros_like(gradient), residuals, -gradient)
+  carry = (*start, _square(gradient), jnp.int32(0))
+  v, left, *_, count = jax.lax.while_loop(going, advance, carry)
+  return v, left, count
+
+
+class _Target:
+  """A release with its candidates, on the host."""
+
+  def __init__(self, index: int, release: Release, states: State, labels):
+    self.index, self.release, self.labels = index, release, labels
+    # jax hands out read-only arrays.
+    self.states = State(*map(np.array, states))
+    self.residuals, self.iterates = [], []
+
+  def state(self, k: int) -> State:
+    return State(*(leaf[k] for leaf in self.states))
+
+  def update(self, k: int, state: State) -> None:
+    for leaf, value in zip(self.states, state):
+      leaf[k] = value
+    self.residuals.append(state.residual)
+    self.iterates.append(state.x)
+
+  def _ended(self, search: Search) -> np.ndarray:
+    """Candidates that will not get better: (C,) booleans."""
+    found = self.states.residual <= search.explained
+    patience = np.where(found, 1, PATIENCE)
+    done = self.states.residual <= search.converged
+    return done | (self.states.stalls >= patience)
+
+  def promising(self, search: Search) -> int:
+    """The candidate to step next."""
+    misfit = np.where(
+      self.states.steps == 0, OPTIMISM * self.states.cost, self.states.cost
+    )
+    return int(np.argmin(np.where(self._ended(search), np.inf, misfit)))
+
+  def over(self, search: Search) -> bool:
+    ended = self._ended(search)
+    found = (ended & (self.states.residual <= search.explained)).any()
+    return found or ended.all() or len(self.residuals) >= search.steps
+
+  def answer(self, search: Search) -> Answer:
+    best = int(np.argmin(self.states.cost))
+    residual = float(self.states.residual[best])
+    return Answer(
+      x=self.states.x[best],
+      y=self.labels[best],
+      residual=residual,
+      explained=residual <= search.explained,
+      steps=len(self.residuals),
+      passes=int(self.states.passes.sum()),
+      trace=np.array(self.residuals),
+      iterates=np.array(self.iterates),
+    )
+
+
+def _square(values) -> jax.Array:
+  return optax.tree.norm(values, squared=True)
+
+
+def _stack(rows: list):
+  return jax.tree.map(lambda *leaves: np.stack(leaves), *rows)

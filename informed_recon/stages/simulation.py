@@ -1,0 +1,182 @@
+"""Searches for the record behind each released model by simulating training."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from informed_recon import files, tree
+from informed_recon.attacks import simulation as attack
+from informed_recon.stages import Experiment
+from informed_recon.training import ensemble, recipe
+from informed_recon.types import Records, UserError
+
+CLASS_MEANS = "class_means"  # starts: the mean known record of every class
+
+
+def check(experiment: Experiment) -> None:
+  config = experiment.config
+  if not config.simulations:
+    raise UserError("stages include 'simulation', config.simulations is empty")
+  known = (CLASS_MEANS, *config.reconstructors)
+  for name, spec in config.simulations.items():
+    attack.check(_search(experiment, name))
+    if name in config.reconstructors:
+      raise UserError(f"simulations and reconstructors both have a {name!r}")
+    for start in spec.starts:
+      if start not in known:
+        raise UserError(
+          f"simulations.{name}.starts: unknown {start!r}; "
+          f"known: {', '.join(known)}"
+        )
+    if set(spec.starts) - {CLASS_MEANS} and "reconstructor" not in (
+      config.stages[: config.stages.index("simulation")]
+    ):
+      raise UserError(
+        f"simulations.{name} starts from a reconstructor; put the stage "
+        "'reconstructor' before 'simulation'"
+      )
+    if not spec.starts or spec.targets < 0 or spec.prior_weight < 0:
+      raise UserError(
+        f"simulations.{name} needs starts, and targets and prior_weight of at "
+        "least 0"
+      )
+  if config.perf.simulation_batch < 1:
+    raise UserError(
+      "perf.simulation_batch must be at least 1, "
+      f"got {config.perf.simulation_batch}"
+    )
+
+
+def run(experiment: Experiment) -> None:
+  """Leaves `attacks/NAME.npz` with the answer for the first targets of every
+  entry of `simulations`, and `simulation/NAME/` with the way to each."""
+  for name in experiment.config.simulations:
+    out = experiment.workdir / "attacks" / f"{name}.npz"
+    if not out.exists():
+      files.write_arrays(out, **_attack(experiment, name))
+
+
+def _attack(experiment: Experiment, name: str) -> dict[str, np.ndarray]:
+  spec = experiment.config.simulations[name]
+  count = spec.targets or len(experiment.split.targets)
+  count = min(count, len(experiment.split.targets))
+  directory = experiment.workdir / "simulation" / name
+  paths = [directory / f"target-{i:05d}.npz" for i in range(count)]
+  done = {i for i, path in enumerate(paths) if path.exists()}
+  if len(done) < count:
+    prior = None
+    if spec.prior_weight:
+      held = experiment.held().x
+      prior = attack.gaussian_prior(held, spec.prior_weight)
+    answers = attack.reconstruct(
+      _simulate(experiment),
+      experiment.records("fixed"),
+      _releases(experiment, count, spec.search_keys),
+      _candidates(experiment, spec.starts),
+      _search(experiment, name),
+      prior=prior,
+      batch=min(experiment.config.perf.simulation_batch, count - len(done)),
+      skip=done,
+    )
+    with tqdm(
+      answers, total=count, initial=len(done), desc=name, unit="target"
+    ) as bar:
+      found = 0
+      for i, answer in bar:
+        files.write_arrays(paths[i], **answer._asdict())
+        found += answer.explained
+        bar.set_postfix(found=found)
+        experiment.log(
+          stage="simulation",
+          name=name,
+          target=i,
+          residual=answer.residual,
+          passes=answer.passes,
+        )
+  answers = [files.read_arrays(path) for path in paths]
+  stacked = {
+    key: np.stack([answer[key] for answer in answers])
+    for key in ("x", "y", "residual", "steps", "passes")
+  }
+  explained = np.array([answer["explained"] for answer in answers])
+  return stacked | dict(identifiable=explained)
+
+
+def _search(experiment: Experiment, name: str) -> attack.Search:
+  spec = experiment.config.simulations[name].to_dict()
+  for key in ("starts", "targets", "prior_weight", "search_keys"):
+    del spec[key]
+  return attack.Search(**spec)
+
+
+def _simulate(experiment: Experiment) -> attack.Simulate:
+  """The released model's training, without the noise nobody can know."""
+  spec, hparams = experiment.training()
+  hparams = hparams._replace(noise_multiplier=0.0)
+  train = recipe.make_train(
+    experiment.model(), spec, remat=experiment.config.perf.simulation_remat
+  )
+  threat = ensemble.Threat(**experiment.config.threat)
+
+  def simulate(fixed, target, model_id):
+    keys = ensemble.model_keys(experiment.key, threat, model_id)
+    return tree.flatten(train(keys, fixed, target, hparams))
+
+  return simulate
+
+
+def _releases(
+  experiment: Experiment, count: int, search_keys: bool
+) -> attack.Release:
+  """The released models, each with the end of training without its target.
+
+  Random draws that are not shared are unknown: the adversary takes its own, or
+  tries those of all evaluation targets and keeps the ones whose training
+  without the target comes closest.
+  """
+  theta = experiment.rows("targets").all()[:count]
+  simulate, fixed = _simulate(experiment), experiment.records("fixed")
+  fixed = Records(*map(jnp.asarray, fixed))
+  base = jax.jit(
+    lambda ids: jax.lax.map(
+      lambda i: simulate(fixed, None, i), ids, batch_size=32
+    )
+  )
+  threat = ensemble.Threat(**experiment.config.threat)
+  own = np.uint32([ensemble.BASE_ID])
+  if threat == ensemble.Threat() or not search_keys:
+    rows = np.asarray(base(own))
+    nearest, ids = np.zeros(count, int), own
+  else:
+    ids = experiment.split.targets.astype(np.uint32)
+    rows = np.asarray(base(ids))
+    nearest = np.array(
+      [np.argmin(np.square(rows - row).sum(1)) for row in theta]
+    )
+  return attack.Release(theta, rows[nearest], ids[nearest])
+
+
+def _candidates(
+  experiment: Experiment, starts: tuple[str, ...]
+) -> attack.Candidates:
+  """Every starting point with every label; a class's mean with its own."""
+  classes = experiment.dataset.num_classes
+  labels = np.arange(classes, dtype=np.int32)
+  fixed = experiment.records("fixed")
+  overall = fixed.x.mean(0)
+  means = np.stack(
+    [fixed.x[fixed.y == k].mean(0) if k in fixed.y else overall for k in labels]
+  )
+  guesses = [
+    files.read_arrays(experiment.workdir / "attacks" / f"{start}.npz")["x"]
+    for start in starts
+    if start != CLASS_MEANS
+  ]
+
+  def candidates(i: int):
+    x = [np.repeat(guess[i][None], classes, 0) for guess in guesses]
+    x += [means] if CLASS_MEANS in starts else []
+    return np.concatenate(x), np.tile(labels, len(x))
+
+  return candidates
