@@ -110,7 +110,7 @@ def roc_curves(
   figure = Figure(figsize=(6.2, 3.9), layout="constrained")
   axis = figure.add_subplot()
   for name, guess in guesses.items():
-    fpr, tpr = roc.curve(*roc.errors(truth, guess))
+    fpr, tpr = roc.curve(*roc.errors(truth[: len(guess)], guess))
     label = table.NAMES.get(name, name)
     axis.plot(fpr, tpr, label=label, color=palette[name], lw=2)
   chance = np.geomspace(1e-4, 1, 50)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from informed_recon import files
-from informed_recon.report import figures, table
+from informed_recon.report import figures, searches, table
 from informed_recon.report.page import Page, Picture
 from informed_recon.stages import Experiment
 
@@ -43,7 +43,12 @@ def page(experiment: Experiment, results: Mapping) -> Page:
     name: files.read_arrays(workdir / "attacks" / f"{name}.npz")["x"]
     for name in results["attacks"]
   }
-  best = min(attacks, key=lambda name: results["attacks"][name]["mse_mean"])
+  # An attack may have answered for the first targets only.
+  most = max(map(len, attacks.values()))
+  best = min(
+    (name for name in attacks if len(attacks[name]) == most),
+    key=lambda name: results["attacks"][name]["mse_mean"],
+  )
   truth = experiment.records("targets").x
   mse = {name: per_target[f"{name}/mse"] for name in attacks | baselines}
   palette = figures.colours(list(attacks))
@@ -52,6 +57,9 @@ def page(experiment: Experiment, results: Mapping) -> Page:
     "errors": figures.errors(mse, palette),
     "roc": figures.roc_curves(truth, informed, palette),
   }
+  found = searches.read(experiment)
+  if found:
+    drawn["searches"] = searches.draw(found, experiment.config.evaluation.eta)
   verdicts = _verdicts(experiment, truth)
   if verdicts:
     drawn["verdict"] = figures.verdict(*verdicts)
@@ -63,9 +71,13 @@ def page(experiment: Experiment, results: Mapping) -> Page:
   if truth.ndim == 4 and truth.shape[-1] in (1, 3):  # grey or RGB
     nearest = baselines["nearest_neighbour_oracle"]
     rows = {"target": truth, **attacks, "nearest known": nearest}
-    drawn = {"grid": figures.grid(rows, mse[best].argsort())} | drawn
+    few = min(map(len, attacks.values()))
+    grids = {"grid": most} | ({"few": few} if few < most else {})
+    drawn = {
+      which: _grid(rows, count, mse[best]) for which, count in grids.items()
+    } | drawn
   return Page(
-    story=_story(experiment, results, best),
+    story=[*_story(experiment, results, best), *searches.story(results)],
     tiles=_tiles(results, best),
     pictures={k: Picture(*CAPTIONS[k], figure) for k, figure in drawn.items()},
     header=table.HEADER,
@@ -74,11 +86,29 @@ def page(experiment: Experiment, results: Mapping) -> Page:
   )
 
 
+def _grid(rows: Mapping[str, np.ndarray], count: int, mse: np.ndarray):
+  """The first `count` targets in the rows that have so many."""
+  some = {name: x[:count] for name, x in rows.items() if len(x) >= count}
+  return figures.grid(some, mse[:count].argsort())
+
+
 CAPTIONS = {
   "grid": (
     "Seen and reconstructed",
     "Targets sorted by the error of the best attack. “Nearest known” is the "
     "closest of all records the adversary already held.",
+  ),
+  "few": (
+    "Seen and reconstructed by simulating the training",
+    "Targets that every attack has answered for, sorted by the error of the "
+    "attack that answered for most.",
+  ),
+  "searches": (
+    "Does the search know when it is right?",
+    "Every step of every search. The residual compares released weights with "
+    "simulated ones, which needs no knowledge of the truth. Right: the MSE "
+    "is at most evaluation.eta. Bars: 95% intervals, steps taken as "
+    "independent.",
   ),
   "errors": (
     "Error against the baselines",
@@ -135,7 +165,7 @@ def _story(experiment: Experiment, results: Mapping, best: str) -> list[str]:
     f"parameters) on {len(split.fixed) + 1:,} records of "
     f"{experiment.dataset.name} and released its weights. {guarded}{knew}.",
     f"From the weights alone it reconstructed the missing record, for "
-    f"{len(split.targets):,} different missing records in turn. On average its "
+    f"{row['targets']:,} different missing records in turn. On average its "
     f"answer was {verdict} to the truth (mean squared error "
     f"{table.number(row['mse_mean'])}) than the closest record it held "
     f"({table.number(oracle['mse_mean'])}), and it was nearer for "

@@ -1,0 +1,73 @@
+"""How far the simulation attack reaches: what may vary, and where it ends.
+
+Embedded MNIST digits, 200 fixed records, 784-10-10 ELU, 100 full-batch steps of
+plain SGD, 12 targets, no shadow model; every point changes one thing. `:linear`
+has a softmax regression stopped early in place of the network, `:convnet` a
+convolutional one. Success at eta: an MSE of 1e-3.
+
+python -m launch.sweep --config=configs/simulation_reach.py --workdir=runs/reach
+"""
+
+from configs import default
+
+CURVE = "reach"  # file name in informed_recon/curves/
+PRIVATE = {"training.privacy.mechanism": "dp_sgd"}
+NOISE = "training.privacy.noise_multiplier"
+PRIOR = "simulations.simulation.prior_weight"
+MODELS = {
+  "linear": dict(name="linear", options=dict(use_bias=True)),
+  "convnet": dict(
+    name="convnet", options=dict(widths=(8, 16), kernel=3, pooling="stride",
+                                 activation="elu")
+  ),
+}  # fmt: skip
+
+
+def get_config(arg: str = ""):
+  config = default.get_config()
+  config.title = "Reach of the simulation attack"
+  config.stages = ("shadow", "simulation", "evaluate", "report")
+  config.split.update(accuracy=250, targets=12, fixed=200, shadow=0)
+  config.training.optimizer_options = dict()
+  config.training.learning_rate = 0.2
+  config.evaluation.eta = 1e-3
+  config.simulations.simulation = dict(default.SIMULATION, steps=40)
+  del config.reconstructors.bilinear
+  config.perf.simulation_batch = 12
+  if arg in MODELS:
+    config.model = MODELS[arg]
+    config.perf.simulation_batch = 1 if arg == "convnet" else 12
+  elif default.is_quick(arg):
+    config = default.quick(config)
+    config.split.update(shadow=0, targets=3)
+    config.simulations.simulation.steps = 5
+  return config
+
+
+def sweep(arg: str):
+  yield {"training.steps": 100}
+  if arg == "linear":
+    yield {"training.steps": 1000}
+    return
+  yield {"model.options.activation": "relu"}
+  if arg == "convnet" or default.is_quick(arg):
+    return
+  yield {"model.options.activation": "tanh"}
+  yield {"model.options.width": 100}
+  yield {"model.options.depth": 2}
+  yield {"training.steps": 1000}
+  yield {"split.fixed": 100}
+  yield {"split.fixed": 1000}
+  yield {"training.optimizer": "adam", "training.learning_rate": 0.003}
+  yield {"training.batch_size": 50}
+  yield {"training.batch_size": 50, "threat.shared_order": False}
+  yield {"threat.shared_init": False}
+  yield {
+    "threat.shared_init": False,
+    "simulations.simulation.search_keys": True,
+  }
+  # Clipped gradients, and noise of growing size with the prior it calls for:
+  # its variance in a parameter is about steps (rate · noise · clip / n)².
+  yield PRIVATE | {NOISE: 0.0}
+  for noise in (1e-4, 1e-3, 1e-2, 1e-1, 1.0):
+    yield PRIVATE | {NOISE: noise, PRIOR: 100 * (0.2 * noise / 201) ** 2}
