@@ -141,7 +141,8 @@ def prepare(experiment: Experiment) -> None:
 
 def _training(experiment: Experiment) -> Training:
   spec, hparams = experiment.training()
-  train = recipe.make_train(experiment.model(), spec)
+  lit = np.any(experiment.records("fixed").x, axis=0)
+  train = recipe.make_train(experiment.model(), spec, lit=lit)
   threat = ensemble.Threat(**experiment.config.threat)
   return Training(train, ensemble.make_ensemble(train, threat), hparams)
 

@@ -65,7 +65,8 @@ def make_ensemble(train: Train, threat: Threat) -> Ensemble:
     keys = model_keys(root, threat, model_id)
     return tree.flatten(train(keys, fixed, target, hparams))
 
-  return jax.jit(jax.vmap(one, in_axes=(None, None, 0, 0, None)))
+  many = jax.vmap(one, in_axes=(None, None, 0, 0, None))
+  return jax.jit(many, compiler_options=_compiler_options())
 
 
 def block_size(
@@ -164,6 +165,13 @@ def train_base(
   keys = model_keys(root, Threat(), BASE_ID)
   run = jax.jit(lambda f, h: tree.flatten(train(keys, f, None, h)))
   return np.asarray(run(Records(*map(jnp.asarray, fixed)), hparams))
+
+
+def _compiler_options() -> dict[str, str]:
+  # XLA's default of 256 bits leaves half of an AVX-512 unit unused: a tenth of
+  # the time. Narrower machines split the vectors.
+  cpu = jax.local_devices()[0].platform == "cpu"
+  return {"xla_cpu_prefer_vector_width": "512"} if cpu else {}
 
 
 def _default_budget() -> int:

@@ -7,6 +7,7 @@ operations lie, is trained in the form that costs least (`first_layer`).
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from informed_recon import optimizers
 from informed_recon.models import Model
@@ -14,10 +15,14 @@ from informed_recon.training import first_layer, records_last
 from informed_recon.training.recipe import Program, Recipe, cross_entropy
 
 
-def program(model: Model, recipe: Recipe, n: int) -> Program | None:
+def program(
+  model: Model, recipe: Recipe, n: int, lit: np.ndarray | None = None
+) -> Program | None:
   """For n fixed records and a target; None where the plain way is to be taken:
   mini-batches, a network that cannot be read, an optimiser that looks at more
-  than one parameter at a time."""
+  than one parameter at a time.
+
+  `lit` (*shape) is false where every fixed record is zero; None: not known."""
   traits = optimizers.traits(recipe.optimizer, recipe.optimizer_options)
   if recipe.batch_size or not traits.elementwise:
     return None
@@ -27,7 +32,8 @@ def program(model: Model, recipe: Recipe, n: int) -> Program | None:
   like = jax.eval_shape(model.init, jax.random.key(0))
   tree = jax.tree.structure(like)
   d, at = jax.tree.leaves(like)[network.kernel].shape[0], network.kernel
-  forms = [first_layer.Dense()]
+  lit = np.ones(d, bool) if lit is None else np.ravel(lit)
+  forms = [first_layer.Dense(lit)]
   if traits.linear:
     forms.append(first_layer.Span())
   form = min(forms, key=lambda f: f.operations(n, d, recipe.steps))

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from informed_recon import optimizers, registry
@@ -80,7 +81,12 @@ def cross_entropy(
   return optax.softmax_cross_entropy_with_integer_labels(logits, labels, axis)
 
 
-def make_train(model: Model, recipe: Recipe, transcript: bool = False) -> Train:
+def make_train(
+  model: Model,
+  recipe: Recipe,
+  transcript: bool = False,
+  lit: np.ndarray | None = None,
+) -> Train:
   """Returns `train(keys, fixed, target, hparams) -> params`.
 
   `fixed` holds n records (n, *shape); `target` is one record without a batch
@@ -89,7 +95,9 @@ def make_train(model: Model, recipe: Recipe, transcript: bool = False) -> Train:
 
   With `transcript`, `train` returns `(params, Transcript)`, from the gradient
   as its mechanism defines it; else a target is trained by the mechanism's
-  `fast` program, where it has one for this model and recipe.
+  `fast` program, where it has one for this model and recipe. `lit` (*shape)
+  tells it which inputs are not zero in all of the fixed set to come; it changes
+  the cost alone.
 
   Raises:
     UserError: unknown mechanism, optimiser or schedule, or settings of the
@@ -113,7 +121,7 @@ def make_train(model: Model, recipe: Recipe, transcript: bool = False) -> Train:
     params = model.init(keys.init)
     program = None
     if fast and target is not None and not transcript:
-      program = fast(model, recipe, len(fixed.y))
+      program = fast(model, recipe, len(fixed.y), lit)
     if program:
       params, given = program.enter(params, fixed, target)
 

@@ -27,6 +27,9 @@ from informed_recon.models import Model
 # Same numbers in the same order, in another shape.
 _RESHAPES = ("reshape", "squeeze")
 _NESTED = ("jit", "pjit")
+# Of two operands, an axis of length 1 standing for all of the other's.
+_BROADCASTING = ("add", "sub", "mul", "div", "max", "min", "pow")
+_BROADCASTING += ("eq", "ne", "lt", "le", "gt", "ge")
 _REDUCTIONS = ("reduce_sum", "reduce_max", "reduce_min", "reduce_prod")
 
 
@@ -154,9 +157,12 @@ def _records_last(eqn, inputs) -> jax.Array:
   if name == "dot_general":
     return _product(eqn, inputs)
   shapes = {v.aval.shape for v in eqn.invars} - {()}
-  if name not in _REDUCTIONS and shapes != {shape}:
+  if name in _REDUCTIONS:
+    operands = [first.value]
+  elif shapes == {shape} or name in _BROADCASTING:
+    operands = [_spread(v, shape, size) for v in inputs]
+  else:
     raise _Unreadable
-  operands = [_spread(v, size) for v in inputs]
   axes = [-1 if jnp.ndim(v) else None for v in operands]
   out = jax.vmap(_bind(eqn), axes, -1)(*operands)
   return out[0] if eqn.primitive.multiple_results else out
@@ -193,11 +199,12 @@ def _plain(eqn) -> bool:
   return eqn.params.get("dimensions") is None or eqn.primitive.name != "reshape"
 
 
-def _spread(v, size: int):
-  """Scalars stay, parameters become those of every record."""
-  if isinstance(v, _Last) or not jnp.ndim(v):
-    return v.value if isinstance(v, _Last) else v
-  return jnp.broadcast_to(v[..., None], (*v.shape, size))
+def _spread(v, shape: tuple[int, ...], size: int):
+  """Scalars stay, all else gets this shape and the records behind it."""
+  if not isinstance(v, _Last) and not jnp.ndim(v):
+    return v
+  v = v.value if isinstance(v, _Last) else v[..., None]
+  return jnp.broadcast_to(v, (*shape, size))
 
 
 def _bind(eqn) -> Callable:
