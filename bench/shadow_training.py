@@ -152,12 +152,20 @@ def measure(digits: Records, n: int, width: int, count: int, rounds: int):
           lambda r=run, c=chosen: r(start, fixed, c, STEPS, RATE, 0.9),
           size,
         )
-    seconds = interleaved({k: run for k, (run, _) in cases.items()}, rounds)
+    rows = {}
+
+    def kept(name, run):
+      def timed():
+        rows[name] = run()
+
+      return timed
+
+    seconds = interleaved({k: kept(k, v[0]) for k, v in cases.items()}, rounds)
   rates = {name: size / seconds[name] for name, (_, size) in cases.items()}
   limit = 2 * SIDE**3 / seconds["peak"]
-  case, mine = f"mlp {d}-{width}-10, n={n}", ours()
+  case, mine = f"mlp {d}-{width}-10, n={n}", rows["ours"]
   for name in [name for name in cases if name not in ("ours", "peak")]:
-    peer = cases[name][0]()
+    peer = rows[name]
     missed = np.mean((mine[: len(peer)] - peer) ** 2)
     yield dict(
       case=f"{case}: {name}",
