@@ -91,3 +91,19 @@ def test_an_unknown_schedule_lists_the_known():
   message = "unknown schedule 'step'; known: constant, cosine, warmup_cosine"
   with pytest.raises(UserError, match=message):
     optimizers.make("sgd", 0.1, {}, schedule="step")
+
+
+@pytest.mark.parametrize(
+  "name, options, traits",
+  [
+    ("sgd", dict(momentum=0.9, nesterov=True), (True, True)),
+    ("sgd", {}, (True, True)),
+    ("adam", {}, (True, False)),
+    ("adamw", {}, (True, False)),
+    ("sign_sgd", {}, (True, False)),
+    ("lars", {}, (False, False)),
+    ("noisy_sgd", {}, (False, False)),
+  ],
+)
+def test_traits_are_found_out(name, options, traits):
+  assert optimizers.traits(name, options) == traits

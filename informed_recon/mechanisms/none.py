@@ -14,8 +14,11 @@ import jax.numpy as jnp
 import optax
 
 from informed_recon.models import Model
+from informed_recon.training import full_batch
 from informed_recon.training.recipe import Gradient, Recipe, cross_entropy
 from informed_recon.types import Records, UserError
+
+fast = full_batch.program
 
 
 def make(model: Model, recipe: Recipe) -> Gradient:

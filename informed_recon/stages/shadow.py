@@ -29,7 +29,14 @@ from informed_recon import (
   upkeep,
 )
 from informed_recon.stages import Experiment
-from informed_recon.training import clipping, ensemble, recipe
+from informed_recon.training import (
+  clipping,
+  ensemble,
+  first_layer,
+  full_batch,
+  recipe,
+  records_last,
+)
 from informed_recon.types import Records, UserError
 
 # What decides the rows of a store, beside the data: a change elsewhere in the
@@ -141,7 +148,8 @@ def _parts(experiment: Experiment) -> list[str]:
 
 def _training(experiment: Experiment) -> Training:
   spec, hparams = experiment.training()
-  train = recipe.make_train(experiment.model(), spec)
+  lit = np.any(experiment.records("fixed").x, axis=0)
+  train = recipe.make_train(experiment.model(), spec, lit=lit)
   threat = ensemble.Threat(**experiment.config.threat)
   return Training(train, ensemble.make_ensemble(train, threat), hparams)
 
@@ -149,6 +157,7 @@ def _training(experiment: Experiment) -> Training:
 def _code(config: ConfigDict) -> dict[str, str]:
   """What decides the bits of a row beside config and data."""
   modules = [prng, tree, optimizers, models, ensemble, recipe, clipping]
+  modules += [full_batch, first_layer, records_last]
   modules.append(registry.find("models", config.model.name))
   mechanism = config.training.privacy.mechanism
   modules.append(registry.find("mechanisms", mechanism))

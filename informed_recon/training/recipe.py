@@ -2,7 +2,8 @@
 
 Every step the optimiser gets what the recipe's mechanism shows it of the
 objective's gradient: all of it, or a private estimate (one file each in
-`informed_recon/mechanisms/`).
+`informed_recon/mechanisms/`). A mechanism may know a faster way to the same
+parameters, a `Program`.
 """
 
 import dataclasses
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from informed_recon import optimizers, registry
@@ -57,17 +59,34 @@ class Transcript(NamedTuple):
   gradient: Any  # the mechanism's estimate there
 
 
+class Program(NamedTuple):
+  """A run whose parameters are held in another form while it trains.
+
+  The optimiser moves what is held as it would move the parameters.
+  """
+
+  enter: Callable[[Any, Records, Records], tuple[Any, Any]]  # -> held, given
+  gradient: Callable[[Any, Any, HParams], Any]  # held, given -> like held
+  leave: Callable[[Any, Any], Any]  # held, given -> params
+
+
 Train = Callable[[Keys, Records, Records, HParams], Any]
 Gradient = Callable[[Keys, jax.Array, Any, Records, Records, HParams], Any]
 
 
-def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
-  """Per-record loss (B,) from logits (B, K)."""
-  return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+def cross_entropy(
+  logits: jax.Array, labels: jax.Array, axis: int = -1
+) -> jax.Array:
+  """Per-record loss (B,) from logits (B, K), or (K, B) with `axis=0`."""
+  return optax.softmax_cross_entropy_with_integer_labels(logits, labels, axis)
 
 
 def make_train(
-  model: Model, recipe: Recipe, transcript: bool = False, remat: bool = False
+  model: Model,
+  recipe: Recipe,
+  transcript: bool = False,
+  lit: np.ndarray | None = None,
+  remat: bool = False,
 ) -> Train:
   """Returns `train(keys, fixed, target, hparams) -> params`.
 
@@ -75,9 +94,13 @@ def make_train(
   axis. `target=None` trains on the fixed set alone (the base model), with the
   same initial parameters.
 
-  With `transcript`, `train` returns `(params, Transcript)`. With `remat`, who
-  differentiates through training keeps the parameters of every step and
-  computes the rest of it again, which takes less memory and more time.
+  With `transcript`, `train` returns `(params, Transcript)`, from the gradient
+  as its mechanism defines it; else a target is trained by the mechanism's
+  `fast` program, where it has one for this model and recipe. `lit` (*shape)
+  tells it which inputs are not zero in all of the fixed set to come; it changes
+  the cost alone. With `remat`, who differentiates through training keeps the
+  parameters of every step and computes the rest of it again, which takes less
+  memory and more time.
 
   Raises:
     UserError: unknown mechanism, optimiser or schedule, or settings of the
@@ -93,15 +116,24 @@ def make_train(
   _optimizer(recipe, 0.1)  # names are checked here, not inside a trace
   mechanism = registry.find("mechanisms", recipe.mechanism)
   gradient = mechanism.make(model, recipe)
+  fast = getattr(mechanism, "fast", None)
 
   def train(keys, fixed, target, hparams):
     fixed = Records(*map(jnp.asarray, fixed))  # NumPy takes no traced index
     optimizer = _optimizer(recipe, hparams.learning_rate)
     params = model.init(keys.init)
+    program = None
+    if fast and target is not None and not transcript:
+      program = fast(model, recipe, len(fixed.y), lit)
+    if program:
+      params, given = program.enter(params, fixed, target)
 
     def advance(carry, step):
       params, state = carry
-      grads = gradient(keys, step, params, fixed, target, hparams)
+      if program:
+        grads = program.gradient(params, given, hparams)
+      else:
+        grads = gradient(keys, step, params, fixed, target, hparams)
       updates, state = optimizer.update(grads, state, params)
       shown = Transcript(params, grads) if transcript else None
       return (optax.apply_updates(params, updates), state), shown
@@ -109,6 +141,8 @@ def make_train(
     body = jax.checkpoint(advance) if remat else advance
     carry = (params, optimizer.init(params))
     (params, _), shown = jax.lax.scan(body, carry, jnp.arange(recipe.steps))
+    if program:
+      params = program.leave(params, given)
     return (params, shown) if transcript else params
 
   return train
