@@ -115,7 +115,10 @@ def _simulate(experiment: Experiment) -> attack.Simulate:
   spec, hparams = experiment.training()
   hparams = hparams._replace(noise_multiplier=0.0)
   train = recipe.make_train(
-    experiment.model(), spec, remat=experiment.config.perf.simulation_remat
+    experiment.model(),
+    spec,
+    lit=np.any(experiment.records("fixed").x, axis=0),
+    remat=experiment.config.perf.simulation_remat,
   )
   threat = ensemble.Threat(**experiment.config.threat)
 
