@@ -82,6 +82,7 @@ class Answer(NamedTuple):
   passes: int  # runs through training, forward or backward, in all
   trace: np.ndarray  # (steps, ) ρ after each step, of the candidate stepped
   iterates: np.ndarray  # (steps, *shape) likewise
+  spent: np.ndarray  # (steps,) passes until then, over all candidates
 
 
 class Release(NamedTuple):
@@ -289,7 +290,7 @@ class _Target:
     self.index, self.release, self.labels = index, release, labels
     # jax hands out read-only arrays.
     self.states = State(*map(np.array, states))
-    self.residuals, self.iterates = [], []
+    self.residuals, self.iterates, self.spent = [], [], []
 
   def state(self, k: int) -> State:
     return State(*(leaf[k] for leaf in self.states))
@@ -299,6 +300,7 @@ class _Target:
       leaf[k] = value
     self.residuals.append(state.residual)
     self.iterates.append(state.x)
+    self.spent.append(self.states.passes.sum())
 
   def _ended(self, search: Search) -> np.ndarray:
     """Candidates that will not get better: (C,) booleans."""
@@ -331,6 +333,7 @@ class _Target:
       passes=int(self.states.passes.sum()),
       trace=np.array(self.residuals),
       iterates=np.array(self.iterates),
+      spent=np.array(self.spent),
     )
 
 
