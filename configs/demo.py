@@ -11,7 +11,13 @@ from configs import default
 
 def get_config(arg: str = ""):
   config = default.get_config()
-  config.stages = ("shadow", "reconstructor", "simulation", "evaluate", "report")
+  config.stages = (
+    "shadow",
+    "reconstructor",
+    "simulation",
+    "evaluate",
+    "report",
+  )
   config.simulations.refined = dict(
     default.SIMULATION, targets=4, starts=("bilinear", "class_means"), steps=25
   )

@@ -6,7 +6,7 @@ learned from 10,000. Neither is told the label. Success at eta: an MSE of 1e-3.
 `:n10000` has ten times as many fixed records, 32 targets and `simulation`
 alone. Needs the TFDS set `mnist`.
 
-python -m launch.run --config=configs/simulation_mnist.py --workdir=runs/simulation
+python -m launch.run --config=configs/simulation_mnist.py --workdir=runs/sim
 """
 
 from configs import default, mnist_notebook
@@ -15,7 +15,13 @@ from configs import default, mnist_notebook
 def get_config(arg: str = ""):
   config = mnist_notebook.get_config("" if arg == "n10000" else arg)
   config.title = "MNIST: simulating the training"
-  config.stages = ("shadow", "reconstructor", "simulation", "evaluate", "report")
+  config.stages = (
+    "shadow",
+    "reconstructor",
+    "simulation",
+    "evaluate",
+    "report",
+  )
   config.evaluation.eta = 1e-3
   del config.reconstructors.mlp, config.reconstructors.notebook
   config.simulations.simulation = dict(default.SIMULATION, targets=100)

@@ -49,7 +49,9 @@ def patch_product(
       x.shape[1:3], size, window_strides, padding
     )
   x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
-  last = [(n - k) // s * s for n, k, s in zip(x.shape[1:3], size, window_strides)]
+  last = [
+    (n - k) // s * s for n, k, s in zip(x.shape[1:3], size, window_strides)
+  ]
   shifted = [
     x[:, i : i + last[0] + 1 : window_strides[0],
       j : j + last[1] + 1 : window_strides[1]]

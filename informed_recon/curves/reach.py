@@ -25,7 +25,7 @@ def draw(results: Sequence[Result]) -> tuple[Figure, list[str]]:
     raise UserError("the reach curve wants the stage 'simulation'")
   figure = Figure(figsize=(8.6, 0.32 * len(rows) + 1), layout="constrained")
   axis = figure.add_subplot()
-  for at, (label, row) in enumerate(rows):
+  for at, (_, row) in enumerate(rows):
     found = row["success_at_eta"]
     reach = np.abs(np.array(found["rate_ci95"]) - found["rate"])[:, None]
     axis.barh(at, found["rate"], xerr=reach, color="#0072b2", height=0.6)
@@ -47,8 +47,8 @@ def draw(results: Sequence[Result]) -> tuple[Figure, list[str]]:
   )
   return figure, [
     f"In {sum(r['success_at_eta']['rate'] == 1 for _, r in rows)} of "
-    f"{len(rows)} settings every record is found; in {wrong} the attack vouches "
-    "for a record that is not right."
+    f"{len(rows)} settings every record is found; in {wrong} the attack "
+    "vouches for a record that is not right."
   ]
 
 

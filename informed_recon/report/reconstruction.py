@@ -59,7 +59,13 @@ def page(experiment: Experiment, results: Mapping) -> Page:
   }
   found = searches.read(experiment)
   if found:
-    drawn["searches"] = searches.draw(found, experiment.config.evaluation.eta)
+    eta = experiment.config.evaluation.eta
+    drawn["searches"] = searches.self_check(found, eta)
+    drawn["cost"] = searches.cost(
+      *(found, len(experiment.split.shadow)),
+      {k: np.median(mse[k]) for k in attacks if k not in found},
+      palette,
+    )
   verdicts = _verdicts(experiment, truth)
   if verdicts:
     drawn["verdict"] = figures.verdict(*verdicts)
@@ -109,6 +115,13 @@ CAPTIONS = {
     "simulated ones, which needs no knowledge of the truth. Right: the MSE "
     "is at most evaluation.eta. Bars: 95% intervals, steps taken as "
     "independent.",
+  ),
+  "cost": (
+    "Accuracy against compute",
+    "For a first record: a simulation's runs through training, forward or "
+    "backward; for a reconstructor (dot) its shadow models, without the "
+    "network's own training. Further records cost a reconstructor nothing, a "
+    "simulation that starts from one begins where that has brought it.",
   ),
   "errors": (
     "Error against the baselines",

@@ -15,55 +15,53 @@ from informed_recon.stages import Experiment
 BINS = 10.0 ** np.arange(-6, 1.01, 0.5)  # of the residual
 
 
-class Searches(NamedTuple):
-  """Every step of every search; arrays of one length."""
+class Search(NamedTuple):
+  """One search, step by step; arrays of one length, the answer apart."""
 
   residual: np.ndarray  # ρ, which the adversary sees
   mse: np.ndarray  # which it does not
-  last: np.ndarray  # whether it is a search's answer
+  spent: np.ndarray  # runs through training until then
+  answer: tuple[float, float]  # ρ and mse
 
 
-def read(experiment: Experiment) -> Searches | None:
-  """The searches of an experiment, if it made any."""
+def read(experiment: Experiment) -> dict[str, list[Search]]:
+  """The searches of an experiment's simulation attacks, by name."""
   truth = experiment.records("targets").x
-  residual, mse, last = [], [], []
+  searches: dict[str, list[Search]] = {}
   for name in experiment.config.simulations:
     directory = experiment.workdir / "simulation" / name
     for path in sorted(directory.glob("target-*.npz")):
       way = files.read_arrays(path)
       target = truth[int(path.stem.split("-")[1])]
       axes = tuple(range(1, target.ndim + 1))
-      residual += [way["trace"], way["residual"][None]]
-      mse += [
-        np.mean((way["iterates"] - target) ** 2, axes),
-        np.mean((way["x"] - target) ** 2)[None],
-      ]
-      last += [np.zeros(len(way["trace"]), bool), np.ones(1, bool)]
-  if not residual:
-    return None
-  return Searches(*map(np.concatenate, (residual, mse, last)))
+      mse = np.mean((way["iterates"] - target) ** 2, axes)
+      answer = way["residual"], np.mean((way["x"] - target) ** 2)
+      found = Search(way["trace"], mse, way["spent"], answer)
+      searches.setdefault(name, []).append(found)
+  return searches
 
 
-def draw(searches: Searches, eta: float) -> Figure:
+def self_check(searches: Mapping[str, list[Search]], eta: float) -> Figure:
   """Error against residual, and how often the record is right given it."""
   figure = Figure(figsize=(9, 3.6), layout="constrained")
   cloud, curve = figure.subplots(1, 2)
-  for which, colour, size, label in (
-    (~searches.last, "#bbbbbb", 2, "on the way"),
-    (searches.last, "#c1272d", 5, "answers"),
+  every = [search for some in searches.values() for search in some]
+  residual = np.concatenate([search.residual for search in every])
+  mse = np.concatenate([search.mse for search in every])
+  answers = np.array([search.answer for search in every]).T
+  for points, colour, size, label in (
+    ((residual, mse), "#bbbbbb", 2, "on the way"),
+    (answers, "#c1272d", 5, "answers"),
   ):
-    cloud.plot(
-      *(searches.residual[which], searches.mse[which], "."),
-      **dict(ms=size, color=colour, label=label),
-    )
+    cloud.plot(*points, ".", ms=size, color=colour, label=label)
   cloud.axhline(eta, color="#333333", lw=0.8, ls="--")
   cloud.set(xscale="log", yscale="log", xlabel="relative residual ρ")
   cloud.set_ylabel("reconstruction error (MSE per pixel)")
   cloud.legend(fontsize=8.5)
   for low, high in zip(BINS[:-1], BINS[1:]):
-    inside = (searches.residual > low) & (searches.residual <= high)
+    inside = (residual > low) & (residual <= high)
     if inside.any():
-      right = (searches.mse[inside] <= eta).sum()
+      right = (mse[inside] <= eta).sum()
       rate, center = right / inside.sum(), np.sqrt(low * high)
       interval = np.array(intervals.clopper_pearson(right, inside.sum()))
       reach = np.abs(interval - rate)[:, None]
@@ -72,6 +70,41 @@ def draw(searches: Searches, eta: float) -> Figure:
   curve.set_ylabel(f"share with an MSE of at most {eta:g}")
   curve.yaxis.set_major_formatter(PercentFormatter(1))
   return figure
+
+
+def cost(
+  searches: Mapping[str, list[Search]],
+  shadows: int,
+  trained: Mapping[str, float],
+  palette: Mapping[str, str],
+) -> Figure:
+  """Error against all that was computed for one record.
+
+  Args:
+    searches: of the attacks by simulation.
+    shadows: shadow models.
+    trained: median error of the attacks that learned from these.
+    palette: name -> colour.
+  """
+  figure = Figure(figsize=(6.2, 3.9), layout="constrained")
+  axis = figure.add_subplot()
+  for name, error in trained.items():
+    axis.plot(shadows, error, "o", color=palette[name], label=name)
+  for name, some in searches.items():
+    budgets = np.unique(np.concatenate([search.spent for search in some]))
+    median = [np.median([_at(s, b) for s in some]) for b in budgets]
+    axis.plot(budgets, median, color=palette[name], lw=2.2, label=name)
+  axis.set(xscale="log", yscale="log")
+  axis.set_xlabel("runs through training")
+  axis.set_ylabel("median reconstruction error (MSE)")
+  axis.legend(fontsize=8.5)
+  return figure
+
+
+def _at(search: Search, budget: float) -> float:
+  """Error of what the search would answer after so many runs."""
+  steps = max(np.searchsorted(search.spent, budget, side="right"), 1)
+  return search.mse[np.argmin(search.residual[:steps])]
 
 
 def story(results: Mapping) -> list[str]:

@@ -89,9 +89,7 @@ def run(experiment: Experiment) -> None:
     rows[name] = summary(errors)
     rows[name] |= _identification(truth, guess, experiment.config)
     if name != "nearest_neighbour_oracle":
-      rows[name] |= _success(
-        errors["mse"], oracle.mse[some], settings.eta
-      )
+      rows[name] |= _success(errors["mse"], oracle.mse[some], settings.eta)
     if name not in ("nearest_neighbour_oracle", "mean_image"):
       rows[name] |= _tpr(truth, guess, settings.fpr)
     if "identifiable" in attacks.get(name, {}):

@@ -29,8 +29,10 @@ def check(experiment: Experiment) -> None:
           f"simulations.{name}.starts: unknown {start!r}; "
           f"known: {', '.join(known)}"
         )
-    if set(spec.starts) - {CLASS_MEANS} and "reconstructor" not in (
-      config.stages[: config.stages.index("simulation")]
+    if (
+      set(spec.starts) - {CLASS_MEANS}
+      and "reconstructor"
+      not in (config.stages[: config.stages.index("simulation")])
     ):
       raise UserError(
         f"simulations.{name} starts from a reconstructor; put the stage "

@@ -43,7 +43,9 @@ def release(simulate, fixed, targets):
 
 def search(simulate, fixed, releases, settings=None, start=None, **options):
   labels = np.arange(CLASSES, dtype=np.int32)
-  start = np.full((CLASSES, *SHAPE), 0.5, np.float32) if start is None else start
+  start = (
+    np.full((CLASSES, *SHAPE), 0.5, np.float32) if start is None else start
+  )
   found = simulation.reconstruct(
     simulate,
     fixed,
@@ -133,9 +135,7 @@ def test_a_release_the_recipe_cannot_make_stays_unexplained(records):
   releases = release(simulate, fixed, targets)
   other = release(make_simulate(steps=13), fixed, targets)
   foreign = releases._replace(theta=other.theta)
-  found = search(
-    simulate, fixed, foreign, simulation.Search(steps=30), batch=3
-  )
+  found = search(simulate, fixed, foreign, simulation.Search(steps=30), batch=3)
   assert not any(answer.explained for answer in found.values())
   assert min(answer.residual for answer in found.values()) > 0.05
 

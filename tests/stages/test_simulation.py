@@ -52,11 +52,13 @@ def test_finds_records_and_goes_on_where_it_was(make_config, tmp_path):
 @pytest.mark.parametrize("search", [False, True])
 def test_unknown_initialisation(make_config, tmp_path, search):
   """Unknown, it is reported; among few, it is found."""
-  config = make_config(**{
-    "threat.shared_init": False,
-    "simulations.found.search_keys": search,
-    "simulations.found.steps": 25,
-  })
+  config = make_config(
+    **{
+      "threat.shared_init": False,
+      "simulations.found.search_keys": search,
+      "simulations.found.steps": 25,
+    }
+  )
   row = stages.run(config, tmp_path)["attacks"]["found"]
   if search:
     assert row["mse_mean"] < 1e-6 and row["flagged_rate"] == 0
@@ -65,12 +67,14 @@ def test_unknown_initialisation(make_config, tmp_path, search):
 
 
 def test_noise_of_private_training_flags_the_answers(make_config, tmp_path):
-  config = make_config(**{
-    "training.privacy.mechanism": "dp_sgd",
-    "training.privacy.noise_multiplier": 1.0,
-    "simulations.found.prior_weight": 1e-3,
-    "simulations.found.steps": 10,
-  })
+  config = make_config(
+    **{
+      "training.privacy.mechanism": "dp_sgd",
+      "training.privacy.noise_multiplier": 1.0,
+      "simulations.found.prior_weight": 1e-3,
+      "simulations.found.steps": 10,
+    }
+  )
   row = stages.run(config, tmp_path)["attacks"]["found"]
   assert row["flagged_rate"] == 1
 
