@@ -20,6 +20,7 @@ FLOORS = {
   "mesh": GROUND,
   "files": GROUND,
   "claims": GROUND,
+  "convolution": GROUND,
   "optimizers": PARTS,
   "splits": PARTS,
   "store": PARTS,
