@@ -69,7 +69,7 @@ def assert_found(found, targets):
   for i, answer in found.items():
     assert answer.explained
     assert answer.y == targets.y[i]
-    assert np.mean((answer.x - targets.x[i]) ** 2) < 1e-6
+    assert np.mean((answer.x - targets.x[i]) ** 2) < 1e-5
     assert len(answer.trace) == len(answer.iterates) == answer.steps
     assert answer.passes > answer.steps
 

@@ -13,7 +13,7 @@ from informed_recon import files, stages
 from tests.conftest import TINY
 
 ROOT = pathlib.Path(launch.__file__).parent.parent
-CONFIG = f"--config={ROOT}/configs/demo.py:quick"
+CONFIG = f"--config={ROOT}/configs/default.py:quick"
 # Long enough for one process not to be done before the other is there.
 CHANGES = {"training.steps": 3000}
 
@@ -55,7 +55,8 @@ def test_two_processes_of_four_devices_train_the_bits_of_one(
   rows = [r for r in lines if r.get("store") == "shadow"]
   assert sorted(r["chunk"] for r in rows) == list(range(20))  # each once
   by = [[r["chunk"] for r in rows if r["process"] == i] for i in range(2)]
-  assert by[0][0] == 0 and by[1][0] == 10  # each began with its own range
+  # Each began with its own range, as far as the other had left it.
+  assert by[0][0] == 0 and by[1][0] >= 10
   for name in ("shadow", "released"):
     chunks = list((one / name).glob("chunk-*"))
     assert len(chunks) == dict(shadow=40, released=6)[name]

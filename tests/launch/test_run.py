@@ -21,7 +21,7 @@ from launch import app, run
 from tests.conftest import TINY
 
 ROOT = pathlib.Path(launch.__file__).parent.parent
-CONFIG = f"--config={ROOT}/configs/demo.py:quick"
+CONFIG = f"--config={ROOT}/configs/default.py:quick"
 OVERRIDES = [f"--config.{key}={value}" for key, value in TINY.items()]
 
 
@@ -66,7 +66,7 @@ BAD = [
     "TFDS knows no data set 'mnits'",
   ),
   (["--config.data.source=npz"], "no data file ''; give one with"),
-  (["--config.model.name=cnn"], "unknown model 'cnn'; known: linear, mlp"),
+  (["--config.model.name=cnn"], "unknown model 'cnn'; known: convnet, linear, mlp"),
   (
     ["--config.model.options.activation=rellu"],
     "unknown activation 'rellu'; known: .*elu",

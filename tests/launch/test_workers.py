@@ -12,7 +12,7 @@ from informed_recon import claims, files
 from tests.conftest import TINY
 
 ROOT = pathlib.Path(launch.__file__).parent.parent
-CONFIG = f"--config={ROOT}/configs/demo.py:quick"
+CONFIG = f"--config={ROOT}/configs/default.py:quick"
 OVERRIDES = [f"--config.{key}={value}" for key, value in TINY.items()]
 
 
