@@ -25,6 +25,8 @@ def get_config(arg: str = ""):
   config.perf.simulation_batch = 1
   if default.is_quick(arg):
     config = default.quick(config)
-    config.split.update(shadow=0, targets=3, fixed=30)
+    config.split.update(shadow=0, fixed=30)
+    config.simulations.simulation.targets = 3
+    config.training.learning_rate = 0.05  # 20 steps of it learn something
     config.model.options = dict(widths=(4, 8), kernel=3, pooling="stride")
   return config

@@ -39,8 +39,8 @@ def get_config(arg: str = ""):
     config.perf.simulation_batch = 1 if arg == "convnet" else 12
   elif default.is_quick(arg):
     config = default.quick(config)
-    config.split.update(shadow=0, targets=3)
-    config.simulations.simulation.steps = 5
+    config.split.shadow = 0
+    config.simulations.simulation.update(targets=3, steps=5)
   return config
 
 

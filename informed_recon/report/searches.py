@@ -28,16 +28,15 @@ def read(experiment: Experiment) -> dict[str, list[Search]]:
   """The searches of an experiment's simulation attacks, by name."""
   truth = experiment.records("targets").x
   searches: dict[str, list[Search]] = {}
-  for name in experiment.config.simulations:
-    directory = experiment.workdir / "simulation" / name
-    for path in sorted(directory.glob("target-*.npz")):
-      way = files.read_arrays(path)
-      target = truth[int(path.stem.split("-")[1])]
-      axes = tuple(range(1, target.ndim + 1))
-      mse = np.mean((way["iterates"] - target) ** 2, axes)
-      answer = way["residual"], np.mean((way["x"] - target) ** 2)
-      found = Search(way["trace"], mse, way["spent"], answer)
-      searches.setdefault(name, []).append(found)
+  folder = experiment.workdir / "simulation"
+  for path in sorted(folder.glob("*/target-*.npz")):
+    way = files.read_arrays(path)
+    target = truth[int(path.stem.split("-")[1])]
+    axes = tuple(range(1, target.ndim + 1))
+    mse = np.mean((way["iterates"] - target) ** 2, axes)
+    answer = way["residual"], np.mean((way["x"] - target) ** 2)
+    found = Search(way["trace"], mse, way["spent"], answer)
+    searches.setdefault(path.parent.name, []).append(found)
   return searches
 
 

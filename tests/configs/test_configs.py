@@ -187,6 +187,17 @@ def quick_run(tmp_path_factory):
   return run
 
 
+def _attacks(config):
+  """Name -> number of targets."""
+  count = config.split.targets
+  attacks = {"convex": count} if "convex" in config.stages else {}
+  if "reconstructor" in config.stages:
+    attacks |= dict.fromkeys(config.reconstructors, count)
+  if "simulation" in config.stages:
+    attacks |= {k: v.targets or count for k, v in config.simulations.items()}
+  return attacks
+
+
 ROW = ("mse_median", "targets") + tuple(
   f"{metric}_mean{suffix}"
   for metric in ("mse", "mae", "psnr", "ssim", "kl")
@@ -211,21 +222,23 @@ def test_the_quick_form_runs_and_leaves_the_doors(quick_run, name):
   assert {"jax", "python", "devices"} <= results["environment"].keys()
   if "evaluate" not in config.stages:
     return  # no reconstructions; tests/stages/ has what it leaves instead
-  attacks = config.get("reconstructors", {"convex": None})
-  assert results["attacks"].keys() == set(attacks)
-  ridge = {"ridge"} if "shadow" in config.stages else set()
+  expected = _attacks(config)
+  attacks = results["attacks"]
+  assert {name: row["targets"] for name, row in attacks.items()} == expected
+  ridge = {"ridge"} if config.split.get("shadow", 0) else set()
   baselines = {"nearest_neighbour_oracle", "mean_image"} | ridge
   assert results["baselines"].keys() == baselines
   oracle = results["baselines"]["nearest_neighbour_oracle"]
   for row in [*results["attacks"].values(), *results["baselines"].values()]:
     assert set(ROW) <= row.keys()
-    assert row["targets"] == config.split.targets
+    assert row["targets"] == config.split.targets or row in attacks.values()
     assert row is oracle or set(SUCCESS) <= row.keys()
     sizes = [m for m in config.evaluation.candidates if m <= row["targets"]]
     for m in map(str, sizes):
       low, high = row["identification_ci95"][m]
       assert low <= row["identification"][m] <= high
-    assert len(row["identification"]) == len(sizes) > 0
+    assert len(row["identification"]) == len(sizes)
+    assert sizes or row["targets"] < 8
     for metric in ("mse", "mae", "psnr", "ssim", "kl"):
       low, high = row[f"{metric}_mean_ci95"]
       assert low <= row[f"{metric}_mean"] <= high
@@ -260,11 +273,14 @@ def test_the_quick_form_leaves_its_files(quick_run, name):
   for line in (workdir / "metrics.jsonl").read_text().splitlines():
     assert json.loads(line)["stage"]
   pictures = sorted(p.name for p in (workdir / "figures").iterdir())
-  training = ["training.png"] if "reconstructors" in config else []
+  training = ["training.png"] if "reconstructor" in config.stages else []
   if "evaluate" in config.stages:
     verdict = ["verdict.png"] * ("convex" in config.stages)
     if "training" in config and config.training.privacy.mechanism != "none":
       verdict = ["kappa.png"]
+    if "simulation" in config.stages:
+      verdict += ["cost.png", "searches.png"]
+      verdict += ["few.png"] * (len(set(_attacks(config).values())) > 1)
     assert pictures == sorted(
       ["errors.png", "grid.png", "roc.png", *training, *verdict]
     )

@@ -66,7 +66,10 @@ BAD = [
     "TFDS knows no data set 'mnits'",
   ),
   (["--config.data.source=npz"], "no data file ''; give one with"),
-  (["--config.model.name=cnn"], "unknown model 'cnn'; known: convnet, linear, mlp"),
+  (
+    ["--config.model.name=cnn"],
+    "unknown model 'cnn'; known: convnet, linear, mlp",
+  ),
   (
     ["--config.model.options.activation=rellu"],
     "unknown activation 'rellu'; known: .*elu",
