@@ -104,7 +104,7 @@ def test_gradient_of_training_against_finite_differences(records):
     dict(optimizer_options=dict(momentum=0.9)),
     dict(optimizer="adam", steps=20),
     dict(batch_size=7, steps=12),
-    dict(options=dict(width=16, activation="relu")),
+    dict(options=dict(width=16, activation="relu"), steps=5),
     dict(model="convnet", options=dict(widths=(8, 8), pooling="stride")),
     dict(model="linear", options={}),
     dict(remat=True),
