@@ -29,6 +29,7 @@ from sklearn.base import clone, is_classifier
 
 from informed_recon.attacks import convex_missing, convex_residual
 from informed_recon.attacks import sklearn as closed_form
+from informed_recon.attacks.sklearn_estimators import read
 from informed_recon.types import Reconstruction
 
 # Relative distance between refitted and released weights of a trusted record.
@@ -38,7 +39,7 @@ STEP = 1e-6
 
 
 def _weights(estimator):
-  _, weights, intercept, _ = closed_form.read(estimator)
+  _, weights, intercept, _ = read(estimator)
   bias = [] if intercept is None else intercept
   return np.concatenate([np.ravel(weights), np.ravel(bias)])
 

@@ -29,6 +29,7 @@ from sklearn.base import clone
 from informed_recon.attacks import convex_missing
 from informed_recon.attacks import convex_regression as regression
 from informed_recon.attacks import sklearn as closed_form
+from informed_recon.attacks.sklearn_estimators import read
 from informed_recon.types import Reconstruction, UserError
 
 # Smallest variances of rho that are tried, as shares of its largest.
@@ -75,7 +76,7 @@ def reconstruct(
   scale = convex_missing.column_scale(x)
   known = regression.priors(problem, x / scale, y)
   picks = np.random.default_rng(seed).permutation(len(x))[:shadows]
-  models = [closed_form.read(_refit(predictor, x, y, i))[1:3] for i in picks]
+  models = [read(_refit(predictor, x, y, i))[1:3] for i in picks]
   labels = np.array([problem.labels.index(v) for v in y[picks].tolist()])
   seen = [regression.missing(problem, *model) for model in models]
   rho = np.stack(

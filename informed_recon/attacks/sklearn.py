@@ -1,20 +1,8 @@
 """Reconstruction from fitted scikit-learn estimators, taken as they are.
 
-Each estimator has its own conventions, which are read off it here and turned
-into the sum form of `attacks.convex`:
+What an estimator's coefficients mean is read off it by `sklearn_estimators`;
+here its problem is put together, solved and undone:
 
-- LogisticRegression: l2 = 1 / C. Several classes are one softmax, whose
-  unpenalised intercept is determined up to a common shift, which changes no
-  probability and no gradient. liblinear puts its intercept under the penalty
-  (divided by intercept_scaling^2) and fits one class against the rest. Under an
-  l1 penalty (saga) a feature whose weights are all zero is lost.
-- LinearRegression, Ridge, RidgeClassifier: l2 = alpha; RidgeClassifier fits
-  responses -1 and 1.
-- PoissonRegressor, GammaRegressor, ElasticNet, Lasso, SGDClassifier with
-  log_loss: alpha is per record, so l2 = alpha n with n counting the target.
-- LinearSVC with squared hinge: l2 = 1 / C, the intercept penalised as in
-  liblinear.
-- OneVsRestClassifier over a binary classifier of these.
 - class_weight: the target's weight depends on its label, and with "balanced"
   so does everybody's, so each label is tried and the one that explains the
   weights is kept. Weights given to `fit` are not stored by estimators; these
@@ -26,14 +14,13 @@ into the sum form of `attacks.convex`:
   feature in which the target is extreme.
 """
 
-from typing import Any, NamedTuple
-
 import numpy as np
-from sklearn import linear_model, multiclass, pipeline, preprocessing, svm
+from sklearn import pipeline, preprocessing
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
 from informed_recon.attacks import convex, convex_audit, convex_inputs
+from informed_recon.attacks.sklearn_estimators import read
 from informed_recon.types import Reconstruction, UserError
 
 _SCALERS = (
@@ -42,131 +29,6 @@ _SCALERS = (
   preprocessing.MaxAbsScaler,
   preprocessing.RobustScaler,
 )
-
-
-class Released(NamedTuple):
-  """What an estimator says of itself; penalties in sum form unless marked."""
-
-  family: str
-  l2: Any = 0.0  # a number, or (K, 1) with one penalty an output
-  l1: float = 0.0
-  l2_intercept: float = 0.0
-  mean_form: bool = False  # penalties still want multiplying by n
-
-
-def _logistic_regression(e) -> Released:
-  C = float(e.C)
-  penalty = getattr(e, "penalty", "deprecated")
-  ratio = {"l2": 0.0, "l1": 1.0}.get(penalty, e.l1_ratio or 0.0)
-  strength = 0.0 if penalty is None else 1.0 / C
-  l2, l1 = (1.0 - ratio) * strength, ratio * strength
-  if e.solver == "liblinear":
-    if l1:
-      raise UserError(
-        "liblinear's l1 penalty is not supported; refit with saga"
-      )
-    return Released("logistic", l2=l2, l2_intercept=l2 / e.intercept_scaling**2)
-  one_vs_rest = getattr(e, "multi_class", "auto") == "ovr"
-  several = len(e.classes_) > 2 and not one_vs_rest
-  return Released("softmax" if several else "logistic", l2=l2, l1=l1)
-
-
-def _ridge(e) -> Released:
-  if getattr(e, "positive", False):
-    raise UserError("positive=True holds weights at zero; not supported")
-  alpha = np.asarray(getattr(e, "alpha", 0.0), np.float64)
-  return Released("linear", l2=alpha[:, None] if alpha.ndim else float(alpha))
-
-
-def _elastic_net(e) -> Released:
-  if e.positive:
-    raise UserError("positive=True holds weights at zero; not supported")
-  return Released(
-    "linear",
-    l2=e.alpha * (1.0 - e.l1_ratio),
-    l1=e.alpha * e.l1_ratio,
-    mean_form=True,
-  )
-
-
-def _linear_svc(e) -> Released:
-  if e.loss != "squared_hinge" or e.penalty != "l2":
-    raise UserError(
-      "LinearSVC is supported with loss='squared_hinge', penalty='l2'; got "
-      f"{e.loss!r}, {e.penalty!r}"
-    )
-  if e.multi_class != "ovr" and len(e.classes_) > 2:
-    raise UserError("LinearSVC is supported with multi_class='ovr'")
-  return Released(
-    "squared_hinge",
-    l2=1.0 / e.C,
-    l2_intercept=1.0 / e.C / e.intercept_scaling**2,
-  )
-
-
-def _sgd(e) -> Released:
-  if e.loss != "log_loss":
-    raise UserError(
-      f"SGDClassifier is supported with loss='log_loss', got {e.loss!r}"
-    )
-  ratio = {"l2": 0.0, "l1": 1.0, None: 0.0}.get(e.penalty, e.l1_ratio)
-  alpha = 0.0 if e.penalty is None else e.alpha
-  return Released(
-    "logistic", l2=alpha * (1.0 - ratio), l1=alpha * ratio, mean_form=True
-  )
-
-
-_READERS = {
-  linear_model.LogisticRegression: _logistic_regression,
-  linear_model.LinearRegression: _ridge,
-  linear_model.Ridge: _ridge,
-  linear_model.RidgeClassifier: _ridge,
-  linear_model.ElasticNet: _elastic_net,
-  linear_model.Lasso: _elastic_net,
-  linear_model.PoissonRegressor: lambda e: Released(
-    "poisson", l2=e.alpha, mean_form=True
-  ),
-  linear_model.GammaRegressor: lambda e: Released(
-    "gamma", l2=e.alpha, mean_form=True
-  ),
-  linear_model.SGDClassifier: _sgd,
-  svm.LinearSVC: _linear_svc,
-}
-
-
-def read(estimator):
-  """(`Released`, weights, intercept or None, classes or None)."""
-  if isinstance(estimator, multiclass.OneVsRestClassifier):
-    parts = estimator.estimators_
-    if len(parts) < 2 or estimator.multilabel_:
-      raise UserError("OneVsRestClassifier is supported for 3 or more classes")
-    each = [read(part) for part in parts]
-    released = each[0][0]
-    intercept = None
-    if each[0][2] is not None:
-      intercept = np.concatenate([np.ravel(r[2]) for r in each])
-    weights = np.concatenate([r[1] for r in each])
-    return released, weights, intercept, estimator.classes_
-  reader = _READERS.get(type(estimator))
-  if reader is None:
-    known = ", ".join(sorted(c.__name__ for c in _READERS))
-    raise UserError(
-      f"{type(estimator).__name__} has no closed-form attack; supported: "
-      f"{known}, OneVsRestClassifier, and a Pipeline of scalers and one of them"
-    )
-  weights = estimator.coef_
-  if hasattr(weights, "toarray"):
-    weights = weights.toarray()
-  weights = np.atleast_2d(weights)
-  intercept = estimator.intercept_ if estimator.fit_intercept else None
-  if intercept is not None:
-    intercept = np.broadcast_to(np.ravel(intercept), (len(weights),))
-  return (
-    reader(estimator),
-    weights,
-    intercept,
-    getattr(estimator, "classes_", None),
-  )
 
 
 def _signs(classes, known_y, n_outputs):
