@@ -30,7 +30,12 @@ from informed_recon import (
   splits,
 )
 from informed_recon.store import Rows, open_rows
-from informed_recon.training.recipe import HParams, Recipe
+from informed_recon.training.recipe import (
+  HParams,
+  Recipe,
+  Train,
+  make_train,
+)
 from informed_recon.types import Records, UserError
 
 # Part of the split -> its store: a shadow model for every shadow target, a
@@ -96,6 +101,12 @@ class Experiment(NamedTuple):
     )
     static |= {k: private[k] for k in ("mechanism", "sampling_probability")}
     return Recipe(**static), traced
+
+  def train(self, remat: bool = False) -> Train:
+    """One run of the released model's training, on this fixed set."""
+    recipe, _ = self.training()
+    lit = np.any(self.records("fixed").x, axis=0)
+    return make_train(self.model(), recipe, lit=lit, remat=remat)
 
   def log(self, **row) -> None:
     """Appends one line to metrics.jsonl."""

@@ -16,6 +16,7 @@ from tqdm import tqdm
 import informed_recon
 from informed_recon import (
   claims,
+  convolution,
   files,
   metrics,
   models,
@@ -147,9 +148,7 @@ def _parts(experiment: Experiment) -> list[str]:
 
 
 def _training(experiment: Experiment) -> Training:
-  spec, hparams = experiment.training()
-  lit = np.any(experiment.records("fixed").x, axis=0)
-  train = recipe.make_train(experiment.model(), spec, lit=lit)
+  train, (_, hparams) = experiment.train(), experiment.training()
   threat = ensemble.Threat(**experiment.config.threat)
   return Training(train, ensemble.make_ensemble(train, threat), hparams)
 
@@ -157,7 +156,7 @@ def _training(experiment: Experiment) -> Training:
 def _code(config: ConfigDict) -> dict[str, str]:
   """What decides the bits of a row beside config and data."""
   modules = [prng, tree, optimizers, models, ensemble, recipe, clipping]
-  modules += [full_batch, first_layer, records_last]
+  modules += [full_batch, first_layer, records_last, convolution]
   modules.append(registry.find("models", config.model.name))
   mechanism = config.training.privacy.mechanism
   modules.append(registry.find("mechanisms", mechanism))

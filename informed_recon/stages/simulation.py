@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from informed_recon import files, tree
+from informed_recon import files
 from informed_recon.attacks import simulation as attack
 from informed_recon.stages import Experiment
-from informed_recon.training import ensemble, recipe
+from informed_recon.training import ensemble
 from informed_recon.types import Records, UserError
 
 CLASS_MEANS = "class_means"  # starts: the mean known record of every class
@@ -114,19 +114,14 @@ def _search(experiment: Experiment, name: str) -> attack.Search:
 
 def _simulate(experiment: Experiment) -> attack.Simulate:
   """The released model's training, without the noise nobody can know."""
-  spec, hparams = experiment.training()
+  _, hparams = experiment.training()
   hparams = hparams._replace(noise_multiplier=0.0)
-  train = recipe.make_train(
-    experiment.model(),
-    spec,
-    lit=np.any(experiment.records("fixed").x, axis=0),
-    remat=experiment.config.perf.simulation_remat,
-  )
+  train = experiment.train(remat=experiment.config.perf.simulation_remat)
   threat = ensemble.Threat(**experiment.config.threat)
+  one = ensemble.make_one(train, threat)
 
   def simulate(fixed, target, model_id):
-    keys = ensemble.model_keys(experiment.key, threat, model_id)
-    return tree.flatten(train(keys, fixed, target, hparams))
+    return one(experiment.key, fixed, target, model_id, hparams)
 
   return simulate
 

@@ -54,18 +54,24 @@ def model_keys(root: jax.Array, threat: Threat, model_id: jax.Array) -> Keys:
   )
 
 
-def make_ensemble(train: Train, threat: Threat) -> Ensemble:
-  """Jitted `(root, fixed, targets, ids, hparams) -> (B, P)` float32.
-
-  `targets` holds B records and `ids` (B,) int32 their global ids (rows of the
-  data set), which alone decide the per-model randomness.
-  """
+def make_one(train: Train, threat: Threat) -> Callable:
+  """`(root, fixed, target, id, hparams) -> (P,)` float32, the training of one
+  model. Its global id alone decides its random draws."""
 
   def one(root, fixed, target, model_id, hparams):
     keys = model_keys(root, threat, model_id)
     return tree.flatten(train(keys, fixed, target, hparams))
 
-  many = jax.vmap(one, in_axes=(None, None, 0, 0, None))
+  return one
+
+
+def make_ensemble(train: Train, threat: Threat) -> Ensemble:
+  """Jitted `(root, fixed, targets, ids, hparams) -> (B, P)` float32.
+
+  `targets` holds B records and `ids` (B,) int32 their global ids (rows of the
+  data set).
+  """
+  many = jax.vmap(make_one(train, threat), in_axes=(None, None, 0, 0, None))
   return jax.jit(many, compiler_options=_compiler_options())
 
 
@@ -162,14 +168,14 @@ def train_base(
 ) -> np.ndarray:
   """Parameters (P,) trained on the fixed set alone, with the shared keys; a
   private mechanism draws its own."""
-  keys = model_keys(root, Threat(), BASE_ID)
-  run = jax.jit(lambda f, h: tree.flatten(train(keys, f, None, h)))
+  one = make_one(train, Threat())
+  run = jax.jit(lambda f, h: one(root, f, None, BASE_ID, h))
   return np.asarray(run(Records(*map(jnp.asarray, fixed)), hparams))
 
 
 def _compiler_options() -> dict[str, str]:
-  # XLA's default of 256 bits leaves half of an AVX-512 unit unused: a tenth of
-  # the time. Narrower machines split the vectors.
+  # XLA's default of 256 bits leaves half of an AVX-512 unit unused; narrower
+  # machines split the vectors.
   cpu = jax.local_devices()[0].platform == "cpu"
   return {"xla_cpu_prefer_vector_width": "512"} if cpu else {}
 

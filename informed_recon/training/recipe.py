@@ -97,10 +97,10 @@ def make_train(
   With `transcript`, `train` returns `(params, Transcript)`, from the gradient
   as its mechanism defines it; else a target is trained by the mechanism's
   `fast` program, where it has one for this model and recipe. `lit` (*shape)
-  tells it which inputs are not zero in all of the fixed set to come; it changes
-  the cost alone. With `remat`, who differentiates through training keeps the
-  parameters of every step and computes the rest of it again, which takes less
-  memory and more time.
+  tells it which inputs are not zero in all of the fixed set to come, which must
+  be so; it changes the cost alone. With `remat`, who differentiates through
+  training keeps the parameters of every step and computes the rest of it again,
+  which takes less memory and more time.
 
   Raises:
     UserError: unknown mechanism, optimiser or schedule, or settings of the
