@@ -10,6 +10,7 @@ import dm_pix
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.special
 
 SSIM_WINDOW = 11  # pixels; smaller images take the largest odd window
 
@@ -58,7 +59,12 @@ def _ssim(truth: np.ndarray, guess: np.ndarray) -> np.ndarray:
 
 
 def _kl(log_p: np.ndarray, log_q: np.ndarray) -> np.ndarray:
-  log_p, log_q = log_p.astype(np.float64), log_q.astype(np.float64)
+  # Anew in float64: rounded to float32, probabilities do not sum to 1, and a
+  # tiny divergence could come out negative.
+  log_p, log_q = (
+    scipy.special.log_softmax(a.astype(np.float64), axis=1)
+    for a in (log_p, log_q)
+  )
   return np.sum(np.exp(log_p) * (log_p - log_q), axis=1)
 
 

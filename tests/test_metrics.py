@@ -138,3 +138,14 @@ def test_pairwise_mse_is_never_negative():
   a = np.random.default_rng(0).uniform(size=(100, 784))
   itself = np.diag(metrics.pairwise_mse(a, a))
   assert (itself >= 0).all() and itself.max() < 1e-6
+
+
+def test_kl_of_nearly_equal_outputs_is_not_negative():
+  """Log-probabilities in float32 do not sum to 1 by themselves."""
+  rng = np.random.default_rng(0)
+  logits = rng.normal(size=(200, 10)).astype(np.float32)
+  near = logits + rng.normal(size=logits.shape).astype(np.float32) * 1e-6
+  log_p, log_q = (
+    x - np.log(np.exp(x).sum(1, keepdims=True)) for x in (logits, near)
+  )
+  assert metrics._kl(log_p, log_q).min() >= 0
