@@ -78,6 +78,8 @@ def draw(results: Sequence[Result]) -> tuple[Figure, list[str]]:
         f"R² {law.r2:.2f} in log-log)."
       )
   axis.set(xscale="log", yscale="log")
+  axis.set_xticks(sizes, labels=[f"{size:,}" for size in sizes], minor=False)
+  axis.set_xticks([], minor=True)
   axis.set_xlabel("shadow models N")
   axis.set_ylabel("reconstruction error (MSE per pixel)")
   axis.legend(fontsize=8.5)

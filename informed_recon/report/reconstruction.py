@@ -61,8 +61,12 @@ def page(experiment: Experiment, results: Mapping) -> Page:
   if found:
     eta = experiment.config.evaluation.eta
     drawn["searches"] = searches.self_check(found, eta)
+    shadows = len(experiment.split.shadow)
+    starts = {k: experiment.config.simulations[k].starts for k in found}
     drawn["cost"] = searches.cost(
-      *(found, len(experiment.split.shadow)),
+      found,
+      {k: shadows * any(s in attacks for s in starts[k]) for k in found},
+      shadows,
       {k: np.median(mse[k]) for k in attacks if k not in found},
       palette,
     )
@@ -120,8 +124,8 @@ CAPTIONS = {
     "Accuracy against compute",
     "For a first record: a simulation's runs through training, forward or "
     "backward; for a reconstructor (dot) its shadow models, without the "
-    "network's own training. Further records cost a reconstructor nothing, a "
-    "simulation that starts from one begins where that has brought it.",
+    "network's own training; both for a simulation that starts from one. For "
+    "further records the shadow models are there already.",
   ),
   "errors": (
     "Error against the baselines",

@@ -73,14 +73,16 @@ def self_check(searches: Mapping[str, list[Search]], eta: float) -> Figure:
 
 def cost(
   searches: Mapping[str, list[Search]],
+  before: Mapping[str, int],
   shadows: int,
   trained: Mapping[str, float],
   palette: Mapping[str, str],
 ) -> Figure:
-  """Error against all that was computed for one record.
+  """Error against all that was computed for a first record.
 
   Args:
     searches: of the attacks by simulation.
+    before: shadow models that such an attack needed for its starting points.
     shadows: shadow models.
     trained: median error of the attacks that learned from these.
     palette: name -> colour.
@@ -92,7 +94,10 @@ def cost(
   for name, some in searches.items():
     budgets = np.unique(np.concatenate([search.spent for search in some]))
     median = [np.median([_at(s, b) for s in some]) for b in budgets]
-    axis.plot(budgets, median, color=palette[name], lw=2.2, label=name)
+    axis.plot(
+      *(before[name] + budgets, median),
+      **dict(color=palette[name], lw=2.2, label=name),
+    )
   axis.set(xscale="log", yscale="log")
   axis.set_xlabel("runs through training")
   axis.set_ylabel("median reconstruction error (MSE)")

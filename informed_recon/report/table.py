@@ -11,11 +11,17 @@ NAMES = {
 
 
 def rows(results: Mapping) -> Iterator[tuple[str, ...]]:
-  """One row an attack, then one a baseline; cells are text."""
-  for group in ("attacks", "baselines"):
-    for name, row in results[group].items():
+  """One row an attack, then one a baseline; cells are text.
+
+  Who has answered for fewer targets than others has their number beside it.
+  """
+  groups = [results[group] for group in ("attacks", "baselines")]
+  counts = [row["targets"] for group in groups for row in group.values()]
+  for group in groups:
+    for name, row in group.items():
+      fewer = f" ({row['targets']} targets)" * (row["targets"] < max(counts))
       yield (
-        NAMES.get(name, name),
+        NAMES.get(name, name) + fewer,
         _mean(row, "mse", 4),
         _mean(row, "mae", 4),
         _mean(row, "psnr", 1),

@@ -27,9 +27,8 @@ def test_the_share_right_given_the_residual():
 
 
 def test_the_cost_is_of_what_would_be_answered():
-  figure = searches.cost(
-    SEARCHES, 1000, dict(mlp=0.02), dict(mlp="#000000", found="#ff0000")
-  )
+  palette = dict(mlp="#000000", found="#ff0000")
+  figure = searches.cost(SEARCHES, dict(found=0), 1000, dict(mlp=0.02), palette)
   dot, line = figure.axes[0].lines
   assert dot.get_xydata().tolist() == [[1000, 0.02]]
   x, y = line.get_data()
@@ -37,3 +36,7 @@ def test_the_cost_is_of_what_would_be_answered():
   # Of the first search, the second step is no answer: its residual is larger.
   np.testing.assert_allclose(y[[0, 2]], [0.1, 0.1])
   np.testing.assert_allclose(y[-1], (1e-6 + 1e-5) / 2)
+  # Shadow models behind the starting points are paid for.
+  figure = searches.cost(SEARCHES, dict(found=1000), 1000, {}, palette)
+  x = figure.axes[0].lines[0].get_xdata()
+  np.testing.assert_array_equal(x, [1010, 1012, 1020, 1024, 1030])
