@@ -41,7 +41,12 @@ setup(
     "tqdm>=4.66",
   ],
   extras_require={
-    "test": ["pytest>=8.0", "hypothesis>=6.100", "ruff>=0.6"],
+    "test": [
+      "hypothesis>=6.100",
+      "pytest>=8.0",
+      "pytest-xdist>=3.6",
+      "ruff>=0.6",
+    ],
     "cuda": ["jax[cuda12]>=0.10"],
     "launch": ["submitit>=1.5.2"],
     "bench": [

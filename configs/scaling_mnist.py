@@ -1,7 +1,7 @@
 """Reconstruction error against the number of shadow models, up to 59,000.
 
-`:n1000` has the public notebook's fixed set and released model: two CPU cores
-do it in some two hours; its two largest sizes have one seed, the others three.
+`:n1000` has the public notebook's fixed set and released model, a size for CPU
+cores; its two largest sizes have one seed, the others three.
 Without an argument it is MNIST at the paper's size (`mnist_paper`), three seeds
 each: 177,000 shadow models on 10,000 records want an accelerator. Both need
 the TFDS set `mnist`. On a cluster:
