@@ -14,7 +14,8 @@ covariance of what the adversary holds, the answer is the most probable record.
 
 Labels and starting points are *candidates*. The most promising one gets the
 next step: the one with the smallest misfit, where a candidate that had no step
-yet is taken at a tenth of its own. The relative residual
+yet is taken at a tenth of its own. The first step of each is a coarse one, which
+tells them apart at a third of the cost. The relative residual
 
   ρ = ‖A(D₋ ∪ {(x, y)}) - θ‖ / ‖A(D₋) - θ‖
 
@@ -43,6 +44,7 @@ Candidates = Callable[[int], tuple[np.ndarray, np.ndarray]]
 START_DAMPING = 0.1  # of the curvature along the gradient
 LEAST_DAMPING, MOST_DAMPING = 1e-9, 1e6
 OPTIMISM = 0.1  # of its squared residual: what a first step may leave of it
+SCREENING = 0.3  # share of the gradient at which a candidate's first step ends
 SLOW = 0.9  # a step that leaves more than this share of the residual stalls
 PATIENCE = 4  # stalls in a row that end a candidate
 
@@ -205,6 +207,9 @@ def _make(simulate: Simulate, search: Search, prior: Callable | None):
     gap = jnp.linalg.norm(release.base - release.theta)
     return jnp.linalg.norm(error) / gap
 
+  def coarse(state):
+    return jnp.where(state.steps == 0, SCREENING, search.cg_tolerance)
+
   def begin(fixed, release, x, label):
     residuals = misfit(fixed, release, label, x)
     return State(
@@ -230,7 +235,8 @@ def _make(simulate: Simulate, search: Search, prior: Callable | None):
     gradient = backward(residuals)
     along = _square(forward(gradient)) / _square(gradient)
     move, left, count = _damped_least_squares(
-      forward, backward, residuals, gradient, state.damping * along, search
+      *(forward, backward, residuals, gradient, state.damping * along),
+      *(search.cg_steps, coarse(state)),
     )
     x = state.x + move
     if search.bounds is not None:
@@ -257,15 +263,14 @@ def _make(simulate: Simulate, search: Search, prior: Callable | None):
 
 
 def _damped_least_squares(
-  forward, backward, residuals, gradient, damping, search: Search
+  forward, backward, residuals, gradient, damping, steps, tolerance
 ):
   """Minimises ‖r + J v‖² + damping ‖v‖² by conjugate gradients (CGLS, Björck
   1996, §7.4); returns v, r + J v and the number of steps."""
 
   def going(carry):
     *_, slope, count = carry
-    enough = search.cg_tolerance**2 * _square(gradient)
-    return (slope > enough) & (count < search.cg_steps)
+    return (slope > tolerance**2 * _square(gradient)) & (count < steps)
 
   def advance(carry):
     v, left, direction, slope, count = carry
