@@ -14,8 +14,8 @@ covariance of what the adversary holds, the answer is the most probable record.
 
 Labels and starting points are *candidates*. The most promising one gets the
 next step: the one with the smallest misfit, where a candidate that had no step
-yet is taken at a tenth of its own. The first step of each is a coarse one, which
-tells them apart at a third of the cost. The relative residual
+yet is taken at a tenth of its own. The first step of each is a coarse one: it
+tells them apart at less cost. The relative residual
 
   ρ = ‖A(D₋ ∪ {(x, y)}) - θ‖ / ‖A(D₋) - θ‖
 
@@ -44,7 +44,7 @@ Candidates = Callable[[int], tuple[np.ndarray, np.ndarray]]
 START_DAMPING = 0.1  # of the curvature along the gradient
 LEAST_DAMPING, MOST_DAMPING = 1e-9, 1e6
 OPTIMISM = 0.1  # of its squared residual: what a first step may leave of it
-SCREENING = 0.3  # share of the gradient at which a candidate's first step ends
+SCREENING = 0.1  # share of the gradient at which a candidate's first step ends
 SLOW = 0.9  # a step that leaves more than this share of the residual stalls
 PATIENCE = 4  # stalls in a row that end a candidate
 

@@ -32,6 +32,7 @@ from informed_recon import (
 from informed_recon.stages import Experiment
 from informed_recon.training import (
   clipping,
+  difference,
   ensemble,
   first_layer,
   full_batch,
@@ -156,7 +157,7 @@ def _training(experiment: Experiment) -> Training:
 def _code(config: ConfigDict) -> dict[str, str]:
   """What decides the bits of a row beside config and data."""
   modules = [prng, tree, optimizers, models, ensemble, recipe, clipping]
-  modules += [full_batch, first_layer, records_last, convolution]
+  modules += [full_batch, first_layer, difference, records_last, convolution]
   modules.append(registry.find("models", config.model.name))
   mechanism = config.training.privacy.mechanism
   modules.append(registry.find("mechanisms", mechanism))

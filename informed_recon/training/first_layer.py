@@ -83,11 +83,11 @@ class Dense:
   def products(self, held, given):
     lit, dark = given.target
     target = held.lit @ lit + held.dark @ dark
-    return held.lit @ given.records[: len(self.lit)], target
+    return _shared(held.lit, given.records[: len(self.lit)]), target
 
   def pull(self, delta, delta_target, held, given):
     lit, dark = (delta_target @ part.T for part in given.target)
-    moved = delta @ given.records.T
+    moved = _shared(delta, given.records.T)
     return Transposed(moved[:, : len(self.lit)] + lit, dark)
 
   def leave(self, held, given):
@@ -122,7 +122,7 @@ class Span:
 
   def products(self, held, given):
     c, a = held.base, held.target
-    records = held.records @ given.gram + a @ given.inner.T
+    records = _shared(held.records, given.gram) + a @ given.inner.T
     target = held.records @ given.inner + a * jnp.sum(given.target**2)
     return c * given.base_records + records, c * given.base_target + target
 
@@ -133,6 +133,19 @@ class Span:
   def leave(self, held, given):
     moved = held.records @ given.records.T + held.target @ given.target.T
     return (held.base * given.base + moved).T
+
+
+def lowered(given: Given, dtype: str) -> Given:
+  """With what all models multiply, X and K, in another precision: products with
+  it round the other factor likewise and sum in float32."""
+  gram = None if given.gram is None else given.gram.astype(dtype)
+  return given._replace(records=given.records.astype(dtype), gram=gram)
+
+
+def _shared(one: jax.Array, shared: jax.Array) -> jax.Array:
+  return jax.lax.dot(
+    one.astype(shared.dtype), shared, preferred_element_type=jnp.float32
+  )
 
 
 def _filled(records: jax.Array, rows: bool = True) -> jax.Array:

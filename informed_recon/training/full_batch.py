@@ -11,7 +11,7 @@ import numpy as np
 
 from informed_recon import optimizers
 from informed_recon.models import Model
-from informed_recon.training import first_layer, records_last
+from informed_recon.training import difference, first_layer, records_last
 from informed_recon.training.recipe import Program, Recipe, cross_entropy
 
 
@@ -24,7 +24,10 @@ def program(
 
   `lit` (*shape) is false where every fixed record is zero; None: not known."""
   traits = optimizers.traits(recipe.optimizer, recipe.optimizer_options)
-  if recipe.batch_size or not traits.elementwise:
+  enough = traits.elementwise
+  if recipe.products != "float32":
+    enough = traits.linear
+  if recipe.batch_size or not enough:
     return None
   network = records_last.read(model)
   if network is None:
@@ -45,27 +48,32 @@ def program(
     empty = -n % first_layer.TILE  # records without a weight
     labels = jnp.pad(fixed.y, (0, empty)), target.y[None]
     weight = jnp.pad(jnp.ones(n), (0, empty))
-    return (held, leaves), (given, labels, weight)
+    return (held, leaves), (given, (labels, weight))
 
-  def loss(leaves, products, labels, weight):
+  def loss(leaves, products, labels, weight, present=1.0):
     """The sum over all records, not the mean."""
     leaves = [*leaves[:at], None, *leaves[at:]]
     of_fixed, of_target = (
       cross_entropy(network.rest(leaves, z), y, axis=0)
       for z, y in zip(products, labels)
     )
-    return jnp.sum(weight * of_fixed) + of_target[0]
+    return jnp.sum(weight * of_fixed) + present * of_target[0]
+
+  def mean(total, held, hparams):
+    return jax.tree.map(lambda g, p: g / (n + 1) + hparams.l2 * p, total, held)
 
   def gradient(held, given, hparams):
-    (first, leaves), (given, labels, weight) = held, given
+    (first, leaves), (given, data) = held, given
     products = form.products(first, given)
-    grads, deltas = jax.grad(loss, (0, 1))(leaves, products, labels, weight)
-    total = form.pull(*deltas, first, given), grads
-    return jax.tree.map(lambda g, p: g / (n + 1) + hparams.l2 * p, total, held)
+    grads, deltas = jax.grad(loss, (0, 1))(leaves, products, *data)
+    return mean((form.pull(*deltas, first, given), grads), held, hparams)
 
   def leave(held, given):
     first, leaves = held
     kernel = form.leave(first, given[0])
     return jax.tree.unflatten(tree, [*leaves[:at], kernel, *leaves[at:]])
 
-  return Program(enter, gradient, leave)
+  plain = Program(enter, gradient, leave)
+  if recipe.products == "float32":
+    return plain
+  return difference.program(plain, form, loss, mean, recipe.products)

@@ -29,6 +29,9 @@ class Recipe:
   optimizer: str = "sgd"
   optimizer_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   schedule: str = "constant"
+  # bfloat16: the first layer's products with what all models share, each model
+  # trained as its difference to a base run (`training.difference`).
+  products: str = "float32"
   mechanism: str = "none"  # file name in informed_recon/mechanisms/
   sampling_probability: float = 1.0  # of a record in a step; dp_sgd
 
@@ -70,6 +73,8 @@ class Program(NamedTuple):
   leave: Callable[[Any, Any], Any]  # held, given -> params
 
 
+PRODUCTS = ("float32", "bfloat16")
+
 Train = Callable[[Keys, Records, Records, HParams], Any]
 Gradient = Callable[[Keys, jax.Array, Any, Records, Records, HParams], Any]
 
@@ -103,8 +108,8 @@ def make_train(
   which takes less memory and more time.
 
   Raises:
-    UserError: unknown mechanism, optimiser or schedule, or settings of the
-      recipe that its mechanism refuses.
+    UserError: unknown mechanism, optimiser, schedule or products, or settings
+      that do not go together.
   """
   if recipe.steps < 1:
     raise UserError(f"training.steps must be at least 1, got {recipe.steps}")
@@ -113,11 +118,25 @@ def make_train(
       f"training.batch_size must be 0 (full batch) or more, "
       f"got {recipe.batch_size}"
     )
+  if recipe.products not in PRODUCTS:
+    raise UserError(
+      f"unknown training.products {recipe.products!r}; "
+      f"known: {', '.join(PRODUCTS)}"
+    )
   _optimizer(recipe, 0.1)  # names are checked here, not inside a trace
   mechanism = registry.find("mechanisms", recipe.mechanism)
   gradient = mechanism.make(model, recipe)
   fast = getattr(mechanism, "fast", None)
+  if recipe.products != "float32" and not (fast and fast(model, recipe, 1)):
+    raise UserError(
+      f"training.products {recipe.products!r} wants full batches, a dense "
+      "first layer, an optimizer linear in the gradient, and no privacy; "
+      "use 'float32'"
+    )
 
+  # An accelerator's default rounds what it multiplies to fewer bits than the
+  # difference that one record makes.
+  @jax.default_matmul_precision("highest")
   def train(keys, fixed, target, hparams):
     fixed = Records(*map(jnp.asarray, fixed))  # NumPy takes no traced index
     optimizer = _optimizer(recipe, hparams.learning_rate)

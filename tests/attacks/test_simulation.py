@@ -187,7 +187,7 @@ def test_damped_least_squares_against_numpy():
     lambda v: jacobian @ v,
     lambda r: jacobian.T @ r,
     *(jnp.asarray(residual), jnp.asarray(jacobian.T @ residual)),
-    *(0.7, simulation.Search(cg_steps=50, cg_tolerance=1e-6)),
+    *(0.7, 50, 1e-6),
   )
   expected = np.linalg.solve(
     jacobian.T @ jacobian + 0.7 * np.eye(5), -jacobian.T @ residual
@@ -195,6 +195,18 @@ def test_damped_least_squares_against_numpy():
   np.testing.assert_allclose(move, expected, atol=1e-5)
   np.testing.assert_allclose(left, residual + jacobian @ expected, atol=1e-5)
   assert 0 < count <= 12
+
+
+def test_first_steps_are_coarse(records, monkeypatch):
+  """They tell candidates apart; the others want to arrive."""
+  fixed, targets = records
+  simulate = make_simulate()
+  releases = release(simulate, fixed, Records(*(t[:1] for t in targets)))
+  spent = []
+  for screening in (simulation.SCREENING, 1e-3):
+    monkeypatch.setattr(simulation, "SCREENING", screening)
+    spent.append(search(simulate, fixed, releases)[0].spent)
+  assert spent[0][0] < spent[1][0]
 
 
 def test_a_hopeless_candidate_gives_way_to_the_next(records):

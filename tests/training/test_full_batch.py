@@ -4,6 +4,8 @@ The yardstick is what an attack reads: RMS(θ_i - θ_base), of which a fast path
 may miss a thousandth.
 """
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -11,9 +13,15 @@ import pytest
 from informed_recon import models, prng, tree
 from informed_recon.data import mnist_sample
 from informed_recon.mechanisms import none
-from informed_recon.training import ensemble, first_layer, full_batch, recipe
+from informed_recon.training import (
+  difference,
+  ensemble,
+  first_layer,
+  full_batch,
+  recipe,
+)
 from informed_recon.training.recipe import HParams, Recipe
-from informed_recon.types import Records
+from informed_recon.types import Records, UserError
 
 ROOT = prng.root(0)
 MOMENTUM = dict(optimizer_options=dict(momentum=0.9, nesterov=True))
@@ -43,7 +51,9 @@ def _ways(monkeypatch, digits, n, spec, options, lit=True, hparams=None):
   fast = rows(recipe.make_train(model, spec, lit=mask))
   with monkeypatch.context() as patch:
     patch.delattr(none, "fast")
-    plain = recipe.make_train(model, spec)
+    plain = recipe.make_train(
+      model, dataclasses.replace(spec, products="float32")
+    )
   base = ensemble.train_base(plain, ROOT, fixed, hparams)
   return base, rows(plain), fast
 
@@ -76,6 +86,33 @@ def test_real_digits_end_at_the_plain_parameters(
   ways = _ways(monkeypatch, digits, n, spec, options)
   assert set(used) == {form}  # the cheaper one
   assert _missed(*ways) < 1e-3
+
+
+@pytest.mark.parametrize(
+  "n, spec, options",
+  [
+    (200, Recipe(50, products="bfloat16", **MOMENTUM), dict(width=10)),
+    (1500, Recipe(20, products="bfloat16", **MOMENTUM), dict(width=5)),
+  ],
+)
+def test_differences_bear_shorter_numbers(
+  monkeypatch, digits, n, spec, options
+):
+  """And parameters do not: the error is of the difference alone."""
+  missed = _missed(*_ways(monkeypatch, digits, n, spec, options))
+
+  def whole(plain, form, loss, mean, dtype):
+    del form, loss, mean
+
+    def enter(*args):
+      held, (given, data) = plain.enter(*args)
+      return held, (first_layer.lowered(given, dtype), data)
+
+    return plain._replace(enter=enter)
+
+  monkeypatch.setattr(difference, "program", whole)
+  ways = _ways(monkeypatch, digits, n, spec, options)
+  assert missed < 0.005 and _missed(*ways) > 10 * missed
 
 
 def test_a_secret_initialisation(monkeypatch, digits):
@@ -144,3 +181,18 @@ def test_the_compiled_program_multiplies_lit_inputs_only(digits):
 def test_everything_else_trains_as_it_is_written(spec, name):
   model = models.build(name, 3, (4, 4, 1), dict(width=4))
   assert full_batch.program(model, spec, 10) is None
+
+
+@pytest.mark.parametrize(
+  "spec",
+  [
+    Recipe(products="float16"),
+    Recipe(products="bfloat16", batch_size=4),
+    Recipe(products="bfloat16", optimizer="adam"),
+    Recipe(products="bfloat16", mechanism="dp_sgd"),
+  ],
+)
+def test_products_that_cannot_be_had_are_refused(spec):
+  model = models.build("mlp", 3, (4, 4, 1), dict(width=4))
+  with pytest.raises(UserError, match="training.products"):
+    recipe.make_train(model, spec)
