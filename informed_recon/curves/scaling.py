@@ -123,7 +123,11 @@ def _says(name: str, sizes, mean, interval, oracle) -> str:
     f"{table.number(mean[-1])} [{table.number(low)}, {table.number(high)}], "
     f"with {sizes[0]:,} {table.number(mean[0])}."
   )
-  beaten = sizes[: len(mean)][mean < oracle]
-  if len(beaten):
-    return f"{text} From {beaten[0]:,} on it beats the oracle."
-  return f"{text} It beats the oracle nowhere."
+  behind = np.flatnonzero(interval[1] >= oracle)
+  first = behind[-1] + 1 if len(behind) else 0
+  if first < len(sizes):
+    return (
+      f"{text} From {sizes[first]:,} on the whole interval lies below the "
+      "nearest-neighbour oracle."
+    )
+  return f"{text} Its interval is nowhere below the nearest-neighbour oracle."
