@@ -7,6 +7,7 @@ pair of pure functions that `build` returns.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -40,14 +41,15 @@ def build(
   """The model in `informed_recon/models/<name>.py` for records of `shape`.
 
   Raises:
-    UserError: unknown name or option, or a model with state besides
+    UserError: unknown name or option, options that make no network for such
+      records, or a model with state besides
       parameters: batch statistics make every record's output depend on the
       others, so "all records but one" would no longer mean one loss term less.
   """
   network_class = registry.find("models", name).Network
   network = construct(network_class, name, options, num_classes=num_classes)
   example = jnp.zeros((1, *shape), jnp.float32)
-  variables = jax.eval_shape(network.init, jax.random.key(0), example)
+  variables = shapes(network, name, example)
   extra = sorted(variables.keys() - {"params"})
   if extra:
     raise UserError(
@@ -75,6 +77,24 @@ def construct(
       f"{name!r} has no option {unknown[0]!r}; known: {', '.join(known)}"
     )
   return network_class(**given, **options)
+
+
+def shapes(network: nn.Module, name: str, *inputs, **options):
+  """Shapes of a network's variables; one that cannot be made says so here."""
+  init = functools.partial(network.init, **options)
+  try:
+    variables = jax.eval_shape(init, jax.random.key(0), *inputs)
+  except UserError:
+    raise
+  except Exception as error:  # whatever a network may raise
+    reason = str(error).strip().splitlines()[:1]
+    raise UserError(
+      f"{name!r} cannot be built for inputs of shape {inputs[0].shape} with "
+      f"these options: {''.join(reason) or type(error).__name__}"
+    ) from error
+  if any(0 in leaf.shape for leaf in jax.tree.leaves(variables)):
+    raise UserError(f"{name!r} has a layer without units; check its options")
+  return variables
 
 
 def activation(name: str) -> Callable[[jax.Array], jax.Array]:

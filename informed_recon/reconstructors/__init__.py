@@ -10,11 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
 from informed_recon import registry, tree
-from informed_recon.models import construct
+from informed_recon.models import construct, shapes
 
 
 def build(
@@ -36,8 +35,5 @@ def build(
     record_shape=record_shape,
   )
   params = sum(leaf.size for leaf in layout)
-  jax.eval_shape(  # a network that does not fit says so here
-    lambda k: network.init(k, jnp.zeros((1, params)), train=False),
-    jax.random.key(0),
-  )
+  shapes(network, name, jnp.zeros((1, params)), train=False)
   return network

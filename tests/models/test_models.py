@@ -118,3 +118,18 @@ def test_models_that_couple_records_are_refused(monkeypatch):
     models.build("linear", 5, (8, 8, 1), {})
   monkeypatch.setattr(linear, "Network", _GroupNorm)
   assert models.build("linear", 5, (8, 8, 1), {}).num_params == 64 * 7 + 5
+
+
+def test_options_that_make_no_network():
+  with pytest.raises(UserError, match="'mlp' cannot be built for inputs"):
+    _build("mlp", (8, 8, 1), width=0)
+
+
+def test_a_layer_without_units():
+  class Empty(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+      return x[:, :1] + self.param("w", nn.initializers.zeros, (0,)).sum()
+
+  with pytest.raises(UserError, match="without units"):
+    models.shapes(Empty(), "empty", jnp.zeros((1, 3)))
