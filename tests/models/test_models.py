@@ -17,6 +17,13 @@ GOLDEN = {
   "convnet": (20 + 57 + 12 * 5 + 5, 56 + 57 + 27 * 5 + 5),
   "linear": (64 * 5 + 5, 432 * 5 + 5),
   "mlp": (64 * 4 + 4 + 4 * 5 + 5, 432 * 4 + 4 + 4 * 5 + 5),
+  "resnet": tuple(
+    9 * c * 2  # stem
+    + (4 + 36 + 4 + 36)  # norm, convolution, norm, convolution
+    + (4 + 8 + 72 + 8 + 144)  # the same with a projected shortcut
+    + (8 + 4 * 5 + 5)
+    for c in (1, 3)
+  ),
 }
 
 
@@ -63,6 +70,36 @@ def test_options_build_what_they_say():
   assert names("linear", use_bias=False) == ["Dense_0/kernel"]
   assert len(names("mlp", depth=3)) == 8
   assert _build("mlp", (8, 8, 1), width=7).layout[1].shape == (64, 7)
+
+
+def test_a_residual_block_adds_to_what_it_sees():
+  """With the kernels of its second convolutions at zero a stage of the first
+  width is the identity: blocks more or less change nothing."""
+  shape, x = (8, 8, 3), jax.random.uniform(jax.random.key(1), (3, 8, 8, 3))
+  options = dict(widths=(4,), groups=2)
+  one = _build("resnet", shape, blocks=1, **options)
+  two = _build("resnet", shape, blocks=2, **options)
+  params = two.init(jax.random.key(0))
+  deep = two.apply(params, x)
+  for name in ("Conv_2", "Conv_4"):
+    params[name] = jax.tree.map(jnp.zeros_like, params[name])
+  fewer = {k: params[k] for k in one.init(jax.random.key(0))}
+  shallow = two.apply(params, x)
+  np.testing.assert_allclose(shallow, one.apply(fewer, x), atol=1e-5)
+  assert not np.allclose(shallow[0], shallow[1], atol=1e-3)  # x goes through
+  assert not np.allclose(deep, shallow, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+  "shape, options, message",
+  [
+    ((8,), {}, "wants images"),
+    ((8, 8, 1), dict(widths=(4, 6), groups=4), r"divide its widths \(4, 6\)"),
+  ],
+)
+def test_what_the_resnet_cannot_be_is_said(shape, options, message):
+  with pytest.raises(UserError, match=message):
+    _build("resnet", shape, **options)
 
 
 def test_the_activation_is_applied():
