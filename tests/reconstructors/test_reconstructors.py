@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from informed_recon import models, reconstructors, registry
+from informed_recon.reconstructors import conv
 from informed_recon.tree import Leaf
 from informed_recon.types import UserError
 
@@ -65,7 +66,13 @@ def test_parameter_counts(name):
   golden = {
     "mlp": trunk + 16 * 64 + 64,
     "bilinear": trunk + (16 * 4 + 4) + (16 * 64 + 64) + 64 * 4,
-  }
+    "conv": (4 + 32 + 5 + 20) * 16 + 16 + 16 * 16 + 16  # the kernel sketched
+    + (16 * 4 * 4 + 4 * 4 + 64 * 4)  # 4 heads' errors of 4 units, and scales
+    + (16 * 128 + 128)  # a seed of 4x4 with 8 channels
+    + (9 * 8 * 8 + 8) + 2 * (16 + 9 * 8 * 8 + 8)
+    + (9 * (8 + 4) * 4 + 4) + 2 * (8 + 9 * 4 * 4 + 4)  # the heads' maps join
+    + 8 + 9 * 4 + 1,
+  }  # fmt: skip
   assert name in golden, f"add a row for {name}"
   variables = _network(name, shape).init(
     jax.random.key(0), _theta(shape), train=False
@@ -124,3 +131,106 @@ def test_bilinear_refuses_a_model_without_a_dense_first_layer():
     reconstructors.build("bilinear", layout, (8, 8, 1), options)
   # The one that needs no structure takes it.
   reconstructors.build("mlp", layout, (8, 8, 1), options)
+
+
+IMAGES = [
+  ("convnet", dict(widths=(4, 8)), (28, 28, 1), (7, 7, 8)),
+  ("convnet", dict(widths=(12, 48), pooling="stride"), (32, 32, 3), (8, 8, 48)),
+  ("convnet", dict(widths=(4, 4, 6)), (20, 28, 3), (2, 3, 6)),
+  ("convnet", dict(widths=(4, 4, 6)), (16, 32, 3), (2, 4, 6)),
+  ("resnet", dict(widths=(4, 8), groups=2), (32, 32, 3), (1, 1, 8)),
+  ("mlp", dict(width=3), (28, 28, 1), (28, 28, 1)),
+]
+
+
+@pytest.mark.parametrize("model, options, shape, seen", IMAGES)
+def test_conv_finds_the_map_that_a_dense_layer_saw(model, options, shape, seen):
+  layout = models.build(model, 5, shape, options).layout
+  found = conv._readable(layout, shape, layout)
+  assert found[0].name == "Dense_0/kernel" and found[1] == seen
+  network = reconstructors.build("conv", layout, shape, conv.TINY)
+  theta = np.zeros((2, sum(leaf.size for leaf in layout)))
+  drawn = jax.eval_shape(
+    lambda k: network.init_with_output(k, theta, train=False)[0],
+    jax.random.key(0),
+  )
+  assert drawn.shape == (2, *shape)
+
+
+def test_conv_reads_a_feature_map_off_its_outer_product():
+  """Where the kernel's part is f aᵀ, every head is f times a number."""
+  rng = np.random.default_rng(0)
+  f, a = rng.normal(size=(2, 12)), rng.normal(size=(2, 5))
+  kernel, x = np.einsum("bf,bk->bfk", f, a), rng.normal(size=(2, 3))
+  read = conv.ReadOut(heads=2)
+  params = read.init(jax.random.key(0), kernel, x)["params"]
+  found = read.apply(dict(params=params), kernel, x)
+  errors = x @ params["errors"]["kernel"] + params["errors"]["bias"]
+  factor = np.einsum("bk,brk->br", a, errors.reshape(2, 2, 5))
+  expected = conv.SCALE_INIT * f[:, :, None] * factor[:, None]
+  np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+  # The learned scales belong to the kernel's entries.
+  params["scale"] = params["scale"].at[3].set(0)
+  found = read.apply(dict(params=params), kernel, x)
+  assert (found[:, 3] == 0).all() and (found[:, 4] != 0).all()
+
+
+def test_conv_draws_with_the_map_it_read():
+  """Kernel entries reach the image beside the trunk: with a trunk that says
+  the same for all, the read-out alone tells two models apart."""
+  shape = (16, 16, 3)
+  layout = models.build("convnet", 5, shape, dict(widths=(4, 8))).layout
+  network = reconstructors.build("conv", layout, shape, conv.TINY)
+  size = sum(leaf.size for leaf in layout)
+  theta = np.random.default_rng(0).normal(size=(2, size))
+  params = network.init(jax.random.key(0), theta, train=False)["params"]
+  params["Dense_0"]["kernel"] = 0 * params["Dense_0"]["kernel"]
+  params["Dense_0"]["bias"] = 1 + params["Dense_0"]["bias"]
+  images = network.apply(dict(params=params), theta, train=False)
+  assert not np.allclose(images[0], images[1], atol=1e-3)
+  params["read_out"]["scale"] = 0 * params["read_out"]["scale"]
+  images = network.apply(dict(params=params), theta, train=False)
+  np.testing.assert_allclose(images[0], images[1], atol=1e-6)
+
+
+def test_conv_reads_the_layers_it_is_given():
+  shape = (8, 8, 1)
+  layout = models.build("mlp", 5, shape, TINY_MLP).layout
+  theta = _theta(shape)
+  network = _network("conv", shape, layers=("Dense_0", "Dense_1/bias"))
+  variables = network.init(jax.random.key(0), theta, train=False)
+  images = network.apply(variables, theta, train=False)
+  for leaf in layout:
+    moved = theta.copy()
+    moved[:, leaf.start : leaf.start + leaf.size] += 1
+    same = np.array_equal(network.apply(variables, moved, train=False), images)
+    assert same == (leaf.name == "Dense_1/kernel")
+  with pytest.raises(UserError, match="layer 'Conv'; known: Dense_0/bias, "):
+    _network("conv", shape, layers=("Dense_0", "Conv"))
+
+
+def test_the_sketch_keeps_inner_products_on_average():
+  rng = np.random.default_rng(0)
+  x = rng.normal(size=(2, 1000)) + 1
+  exact, norm = x[0] @ x[1], np.linalg.norm(x[0]) * np.linalg.norm(x[1])
+  sketches = [conv._sketched(f"leaf {i}", x, 150) for i in range(100)]
+  products = np.array([s[0] @ s[1] for s in sketches]) * 7  # 1000 / 150 -> 7
+  assert sketches[0].shape == (2, 150)
+  error = products.std() / math.sqrt(len(products))
+  assert abs(products.mean() - exact) < 4 * error
+  assert products.std() < 2 * norm / math.sqrt(150)  # Johnson, Lindenstrauss
+  np.testing.assert_array_equal(conv._sketched("leaf 0", x, 150), sketches[0])
+  np.testing.assert_allclose(  # linear
+    conv._sketched("leaf 0", x[:1] + x[1:], 150)[0], sketches[0].sum(0),
+    atol=1e-4,
+  )  # fmt: skip
+  assert conv._sketched("leaf", x, 1000) is x is conv._sketched("leaf", x, 0)
+
+
+@pytest.mark.parametrize(
+  "shape, options", [((64,), {}), ((8, 8, 1), dict(channels=6))]
+)
+def test_what_conv_cannot_draw_is_said(shape, options):
+  layout = models.build("mlp", 5, shape, TINY_MLP).layout
+  with pytest.raises(UserError, match="conv draws images"):
+    reconstructors.build("conv", layout, shape, conv.TINY | options)
