@@ -21,6 +21,7 @@ FLOORS = {
   "files": GROUND,
   "claims": GROUND,
   "convolution": GROUND,
+  "checkpoints": GROUND,
   "optimizers": PARTS,
   "splits": PARTS,
   "store": PARTS,

@@ -1,21 +1,18 @@
 """The general attack: a network trained on shadow models maps θ to z.
 
-Balle, Cherubin, Hayes (2022): minimise over φ the mean over shadow targets of
-MAE(φ(θ_i), z_i) + MSE(φ(θ_i), z_i), θ_i standardised by the shadow models'
-mean and spread. Early stopping looks at held-out shadow models only; the
-evaluation targets play no part here.
+Balle, Cherubin, Hayes (2022): minimise over φ the mean over shadow targets of a
+loss of φ(θ_i) and z_i (`reconstructor_step`), θ_i standardised by the shadow
+models' mean and spread. Early stopping looks at held-out shadow models only,
+and at the loss without the discriminator's term, for that one moves with the
+discriminator; the evaluation targets play no part here.
 """
 
-import dataclasses
-import errno
 import math
-import os
 import pathlib
 import queue
-import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -23,30 +20,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import orbax.checkpoint as ocp
 
-from informed_recon import mesh, optimizers, prng
+from informed_recon import checkpoints, mesh, optimizers, prng
+from informed_recon.attacks import reconstructor_step
+from informed_recon.attacks.reconstructor_step import Fit, Learner, Perceptual
 from informed_recon.standard import Standard, standardise
 from informed_recon.store import Rows
 from informed_recon.types import UserError
-
-
-@dataclasses.dataclass(frozen=True)
-class Fit:
-  """How a reconstructor network is trained."""
-
-  optimizer: str = "rmsprop"
-  optimizer_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-  learning_rate: float = 3e-4
-  schedule: str = "constant"
-  epochs: int = 200
-  batch_size: int = 32
-  mae_weight: float = 1.0
-  mse_weight: float = 1.0
-  # Share of the shadow models kept for early stopping; 0 trains on all of them
-  # for all epochs and takes the last network.
-  holdout: float = 0.05
-  patience: int = 20  # epochs without a better held-out loss before the stop
 
 
 class State(NamedTuple):
@@ -54,15 +34,18 @@ class State(NamedTuple):
 
   params: Any
   opt_state: Any
-  best: Any  # params at the best epoch so far
+  best: Any  # the answering parameters of the best epoch so far
   best_loss: jax.Array  # held-out loss of `best`; inf without a holdout
   since_best: jax.Array  # epochs
   epoch: jax.Array  # epochs done
+  ema: Any = None
+  critic: Any = None
 
 
 def check(spec: Fit, shadows: int) -> None:
   """Refuses settings that cannot be trained on `shadows` shadow models."""
   _optimizer(spec, 1)
+  reconstructor_step.check(spec)
   held = _held(spec, shadows)
   if not 0 <= held < shadows or not 0 < spec.batch_size <= shadows - held:
     raise UserError(
@@ -85,6 +68,7 @@ def fit(
   key: jax.Array,
   directory: pathlib.Path,
   *,
+  perceptual: Perceptual | None = None,
   log: Callable[[dict], None] = lambda row: None,
   checkpoint_seconds: float = 60.0,
 ) -> Callable[[np.ndarray], np.ndarray]:
@@ -100,6 +84,8 @@ def fit(
     records: (N, *shape) their shadow targets.
     key: typed key of this fit.
     directory: for checkpoints.
+    perceptual: the distance behind `spec.perceptual_weight`
+      (`informed_recon.perceptual`).
     log: called after every epoch with its losses.
     checkpoint_seconds: how often at most to save the state.
 
@@ -113,54 +99,27 @@ def fit(
   standard = standardise(rows, train_ids)
   steps = len(train_ids) // spec.batch_size
   optimizer = _optimizer(spec, steps * spec.epochs)
-  dropout_key = prng.stream(key, "dropout")
+  if spec.perceptual_weight and perceptual is None:
+    raise UserError("perceptual_weight above 0 needs a perceptual distance")
+  learn = reconstructor_step.make(
+    network, spec, optimizer, rows.num_params, key
+  )
 
-  def losses(prediction, truth):
-    error = prediction - truth
-    mae = jnp.mean(jnp.abs(error), axis=tuple(range(1, error.ndim)))
-    mse = jnp.mean(jnp.square(error), axis=tuple(range(1, error.ndim)))
-    return spec.mae_weight * mae + spec.mse_weight * mse
-
-  def start():
-    params = network.init(
-      prng.stream(key, "init"), jnp.zeros((1, rows.num_params)), train=False
-    )
+  def start() -> dict:
+    learner = learn.start()
     return State(
-      params=params,
-      opt_state=optimizer.init(params),
-      best=jax.tree.map(jnp.zeros_like, params),
+      **learner._asdict(),
+      best=jax.tree.map(jnp.zeros_like, learner.params),
       best_loss=jnp.float32(jnp.inf),
       since_best=jnp.int32(0),
       epoch=jnp.int32(0),
-    )
-
-  def step(carry, standard, batch, truth, count):
-    params, opt_state = carry
-
-    def loss(params):
-      rngs = {"dropout": jax.random.fold_in(dropout_key, count)}
-      prediction = network.apply(params, standard(batch), train=True, rngs=rngs)
-      return jnp.mean(losses(prediction, truth))
-
-    value, grads = jax.value_and_grad(loss)(params)
-    updates, opt_state = optimizer.update(grads, opt_state, params)
-    return (optax.apply_updates(params, updates), opt_state), value
-
-  step = jax.jit(step, donate_argnums=0)
-  predict = jax.jit(
-    lambda params, standard, batch: network.apply(
-      params, standard(batch), train=False
-    )
-  )
-
-  @jax.jit
-  def summed_loss(params, standard, batch, truth):
-    prediction = network.apply(params, standard(batch), train=False)
-    return jnp.sum(losses(prediction, truth))
+    )._asdict()
 
   # The network on every device, its batches divided among them.
   devices = mesh.local(spec.batch_size)
-  standard = jax.device_put(Standard(*standard), mesh.whole(devices))
+  standard, perceptual = jax.device_put(
+    (Standard(*standard), perceptual), mesh.whole(devices)
+  )
   held_records = records[held_ids]
   directory.mkdir(parents=True, exist_ok=True)
 
@@ -169,14 +128,13 @@ def fit(
       return math.inf
     total = 0.0
     for at in range(0, held, 500):
-      batch = rows.gather(held_ids[at : at + 500])
-      total += float(
-        summed_loss(params, standard, batch, held_records[at : at + 500])
-      )
+      pair = rows.gather(held_ids[at : at + 500]), held_records[at : at + 500]
+      total += float(learn.summed_loss(params, standard, perceptual, *pair))
     return total / held
 
-  with ocp.CheckpointManager(directory, options=_checkpoints()) as manager:
-    state = jax.device_put(_restore(manager, start), mesh.whole(devices))
+  with checkpoints.manager(directory) as manager:
+    state = State(**checkpoints.restore(manager, start))
+    state = jax.device_put(state, mesh.whole(devices))
     saved = time.monotonic()
     while int(state.epoch) < spec.epochs:
       if spec.patience and int(state.since_best) >= spec.patience:
@@ -184,24 +142,29 @@ def fit(
       epoch = int(state.epoch)
       shuffle = np.random.default_rng(_seed(key, f"epoch {epoch}"))
       ids = shuffle.permutation(train_ids)[: steps * spec.batch_size]
-      carry, values = state[:2], []
+      learner = Learner(*(getattr(state, name) for name in Learner._fields))
+      values = []
       batches = _batches(rows, records, ids, spec.batch_size)
       for i, pair in enumerate(batches):
-        batch, truth = jax.device_put(pair, mesh.split(devices))
-        carry, value = step(carry, standard, batch, truth, epoch * steps + i)
+        pair = jax.device_put(pair, mesh.split(devices))
+        learner, value = learn.step(
+          learner, standard, perceptual, *pair, epoch * steps + i
+        )
         values.append(value)
       train_loss = float(np.mean(jax.device_get(values)))
-      loss = evaluate(carry[0])
+      loss = evaluate(learner.answering)
       if not np.isfinite([train_loss, loss if held else 0.0]).all():
         raise UserError(
           f"the reconstructor's loss is not finite after epoch {epoch + 1}; "
           "lower its learning_rate"
         )
       better = not held or loss < float(state.best_loss)
-      # A copy, for the next step takes over (donates) the buffers of carry.
-      best = jax.tree.map(jnp.copy, carry[0]) if better else state.best
+      # A copy, for the next step takes over (donates) the learner's buffers.
+      best = state.best
+      if better:
+        best = jax.tree.map(jnp.copy, learner.answering)
       state = State(
-        *carry,
+        **learner._asdict(),
         best=best,
         best_loss=jnp.float32(loss if better else state.best_loss),
         since_best=jnp.int32(0 if better else int(state.since_best) + 1),
@@ -210,15 +173,15 @@ def fit(
       held_loss = loss if held else None
       log(dict(epoch=epoch + 1, train_loss=train_loss, held_loss=held_loss))
       if time.monotonic() - saved > checkpoint_seconds:
-        _save(manager, state)
+        checkpoints.save(manager, epoch + 1, state._asdict())
         saved = time.monotonic()
     if manager.latest_step() != int(state.epoch):
-      _save(manager, state)
+      checkpoints.save(manager, int(state.epoch), state._asdict())
   best = state.best
 
   def attack(theta: np.ndarray, block: int = 500) -> np.ndarray:
     parts = [
-      np.asarray(predict(best, standard, theta[at : at + block]))
+      np.asarray(learn.predict(best, standard, theta[at : at + block]))
       for at in range(0, len(theta), block)
     ]
     return np.concatenate(parts)
@@ -238,46 +201,6 @@ def _optimizer(spec: Fit, steps: int) -> optax.GradientTransformation:
     schedule=spec.schedule,
     steps=steps,
   )
-
-
-def _checkpoints() -> ocp.CheckpointManagerOptions:
-  """The last state alone, and no waiting for processes that fit nothing."""
-  me = jax.process_index()
-  return ocp.CheckpointManagerOptions(
-    max_to_keep=1,
-    create=False,
-    multiprocessing_options=ocp.options.MultiprocessingOptions(
-      primary_host=me,
-      active_processes={me},
-      barrier_sync_key_prefix=f"process{me}",
-    ),
-  )
-
-
-def _save(manager: ocp.CheckpointManager, state: State) -> None:
-  try:
-    # As host arrays: of several processes this one alone has the state.
-    args = ocp.args.StandardSave(jax.device_get(state._asdict()))
-    manager.save(int(state.epoch), args=args)
-    manager.wait_until_finished()
-  except ValueError as error:  # how a full disk comes out of tensorstore
-    if not re.search("RESOURCE_EXHAUSTED|No space left", str(error)):
-      raise
-    raise OSError(
-      errno.ENOSPC, os.strerror(errno.ENOSPC), str(manager.directory)
-    ) from error
-
-
-def _restore(manager: ocp.CheckpointManager, start: Callable) -> State:
-  if manager.latest_step() is None:
-    return start()
-  abstract = jax.tree.map(
-    lambda leaf: np.empty(leaf.shape, leaf.dtype), jax.eval_shape(start)
-  )._asdict()
-  restored = manager.restore(
-    manager.latest_step(), args=ocp.args.StandardRestore(abstract)
-  )
-  return State(**restored)
 
 
 def _seed(key: jax.Array, name: str) -> int:

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from informed_recon import models, prng, reconstructors
+from informed_recon import checkpoints, models, prng, reconstructors
 from informed_recon.attacks import reconstructor
 from informed_recon.attacks.reconstructor import Fit
 from informed_recon.store import Rows
@@ -254,7 +254,7 @@ def test_a_full_disk_in_a_checkpoint_is_an_oserror(
   def save(*args, **kwargs):
     raise ValueError(said)
 
-  monkeypatch.setattr(reconstructor.ocp.CheckpointManager, "save", save)
+  monkeypatch.setattr(checkpoints.ocp.CheckpointManager, "save", save)
   with pytest.raises(raised) as error:
     _fit(network, shadows, tmp_path, Fit(**vars(SPEC) | dict(epochs=1)))
   if raised is OSError:
