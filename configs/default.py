@@ -41,6 +41,38 @@ MLP_RECONSTRUCTOR = dict(
 # setting of mnist_notebook).
 BILINEAR_RECONSTRUCTOR = dict(MLP_RECONSTRUCTOR, network="bilinear", epochs=30)
 
+# For images: begins with the feature map it reads off the last layer. The last
+# four settings may stand beside the others of any reconstructor.
+CONV_RECONSTRUCTOR = dict(
+  MLP_RECONSTRUCTOR,
+  network="conv",
+  options=dict(
+    layers="",  # regular expression for the released arrays read; "": all
+    sketch=4096,  # numbers a released array is projected to; 0: never
+    width=512,
+    depth=2,
+    heads=4,  # feature maps read off
+    channels=32,  # of the decoder at full size, twice as many at each halving
+    blocks=1,  # residual blocks a size
+    activation="gelu",
+    dropout=0.2,
+  ),
+  perceptual_weight=0.0,  # above 0: needs the group `perceptual`
+  adversarial_weight=0.0,  # of a patch discriminator
+  ema=0.0,  # decay of the parameters' average, which answers; 0: none
+  dtype="float32",  # of the network's products; bfloat16 on accelerators
+)
+
+# Of the group `perceptual`, in configs that want a distance between images in
+# a network's features: trained on what the adversary holds, or published ones.
+PERCEPTUAL = dict(
+  sha256="",  # of the file perf.lpips with published features; "": train some
+  widths=(16, 32, 64),  # channels of the trained network's layers
+  epochs=5,
+  batch_size=128,
+  learning_rate=1e-3,
+)
+
 # The simulation attack: of the first `targets` evaluation targets (0: of all).
 SIMULATION = dict(
   targets=0,
@@ -126,6 +158,7 @@ def get_config(arg: str = "") -> ConfigDict:
         checkpoint_seconds=60.0,
         simulation_batch=16,  # targets searched for side by side
         simulation_remat=False,  # less memory, more time
+        lpips="",  # file of the weights that perceptual.sha256 asks for
       ),
     )
   )
@@ -148,5 +181,7 @@ def quick(config: ConfigDict) -> ConfigDict:
   config.evaluation.classifier.epochs = 2
   for spec in config.reconstructors.values():
     spec.options.width = 64
+    if spec.network == "conv":
+      spec.options.channels = 8
     spec.epochs = 5
   return config

@@ -19,6 +19,7 @@ def per_target(
   truth: np.ndarray,
   guess: np.ndarray,
   classify: Callable[[np.ndarray], np.ndarray] | None,
+  perceptual: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
 ) -> dict[str, np.ndarray]:
   """Error of each reconstruction, arrays (M,).
 
@@ -27,14 +28,16 @@ def per_target(
     guess: (M, *shape) reconstructions.
     classify: records -> log-probabilities (M, K) of a separate classifier;
       None where records have no classes (then "kl" is NaN).
+    perceptual: a distance of `informed_recon.perceptual`, if one is asked for.
 
   Returns:
     "mse" and "mae" per pixel; "psnr" in dB for a peak of 1; "ssim" (Wang et
-    al. 2004); "kl", KL(classify(truth) || classify(guess)) in nats.
+    al. 2004); "kl", KL(classify(truth) || classify(guess)) in nats; with a
+    distance, "perceptual".
   """
   error = (guess - truth).reshape(len(truth), -1).astype(np.float64)
   mse = np.mean(error**2, axis=1)
-  return dict(
+  values = dict(
     mse=mse,
     mae=np.mean(np.abs(error), axis=1),
     # An exact reconstruction would be infinite: capped at 1e-12, 120 dB.
@@ -44,6 +47,9 @@ def per_target(
     if classify
     else np.full(len(truth), np.nan),
   )
+  if perceptual:
+    values |= dict(perceptual=_blockwise(perceptual, truth, guess))
+  return values
 
 
 def _ssim(truth: np.ndarray, guess: np.ndarray) -> np.ndarray:
@@ -51,11 +57,16 @@ def _ssim(truth: np.ndarray, guess: np.ndarray) -> np.ndarray:
     return np.full(len(truth), np.nan)
   side = min(*truth.shape[1:3], SSIM_WINDOW)
   window = side - (side % 2 == 0)
-  ssim = jax.jit(jax.vmap(lambda a, b: dm_pix.ssim(a, b, filter_size=window)))
-  blocks = range(0, len(truth), 500)
-  return np.concatenate(
-    [np.asarray(ssim(truth[i : i + 500], guess[i : i + 500])) for i in blocks]
-  ).astype(np.float64)
+  ssim = jax.vmap(lambda a, b: dm_pix.ssim(a, b, filter_size=window))
+  return _blockwise(ssim, truth, guess)
+
+
+def _blockwise(compare: Callable, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+  """compare(a, b) (M,) float64 in blocks, for the memory."""
+  compare = jax.jit(compare)
+  blocks = [slice(i, i + 500) for i in range(0, len(a), 500)]
+  parts = [np.asarray(compare(a[some], b[some])) for some in blocks]
+  return np.concatenate(parts).astype(np.float64)
 
 
 def _kl(log_p: np.ndarray, log_q: np.ndarray) -> np.ndarray:

@@ -34,6 +34,7 @@ FLOORS = {
   "models": PARTS,
   "dp": PARTS,
   "training": WORK,
+  "perceptual": WORK,
   "mechanisms": WORK,
   "reconstructors": WORK,
   "attacks": WORK,

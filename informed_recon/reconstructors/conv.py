@@ -17,6 +17,7 @@ trunk reads it with the rest. Derived for this project.
 """
 
 import math
+import re
 import zlib
 from collections.abc import Callable, Collection, Sequence
 
@@ -38,8 +39,8 @@ GROUPS = 4  # of the norms; channels are multiples of it
 class Network(nn.Module):
   """Sketch, trunk, read-out and decoder.
 
-  `layers` names the parameter arrays that are read, by how their names begin;
-  () is all. An array of more than `sketch` numbers enters the trunk as a random
+  `layers` is a regular expression for the beginning of the names of the
+  parameter arrays that are read; "" is all. An array of more than `sketch` numbers enters the trunk as a random
   projection to so many (0: as it is). The trunk has `depth` layers of `width`;
   the decoder `blocks` residual blocks a resolution, of `channels` at full size
   and twice as many at every halving.
@@ -47,7 +48,7 @@ class Network(nn.Module):
 
   layout: tuple[tree.Leaf, ...]
   record_shape: tuple[int, ...]
-  layers: tuple[str, ...] = ()
+  layers: str = ""
   sketch: int = 4096
   width: int = 512
   depth: int = 2
@@ -130,14 +131,12 @@ class Block(nn.Module):
     return x + y
 
 
-def _visible(
-  layout: Sequence[tree.Leaf], layers: Sequence[str]
-) -> list[tree.Leaf]:
-  for layer in layers:
-    if not any(leaf.name.startswith(layer) for leaf in layout):
-      known = ", ".join(leaf.name for leaf in layout)
-      raise UserError(f"no released layer {layer!r}; known: {known}")
-  return [a for a in layout if a.name.startswith(tuple(layers) or "")]
+def _visible(layout: Sequence[tree.Leaf], layers: str) -> list[tree.Leaf]:
+  visible = [leaf for leaf in layout if re.match(layers, leaf.name)]
+  if not visible:
+    known = ", ".join(leaf.name for leaf in layout)
+    raise UserError(f"no released layer matches {layers!r}; known: {known}")
+  return visible
 
 
 def _sketched(name: str, x: jax.Array, size: int) -> jax.Array:

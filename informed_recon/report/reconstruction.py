@@ -16,8 +16,8 @@ to the target than anything the adversary held. TPR@1%FPR: share of targets
 recognised from their own weights when 1% of reconstructions from another
 target's weights would pass. The nearest-neighbour oracle picks the closest held
 record knowing the target: it is no attack, but the mark that separates
-reconstruction from retrieval. Lower is better for MSE, MAE and KL, higher for
-the rest.
+reconstruction from retrieval. Lower is better for MSE, MAE, KL and the
+perceptual distance, higher for the rest.
 """
 
 
@@ -26,7 +26,7 @@ def text(results: Mapping) -> str:
   released = results["released_model"]
   return "\n".join(
     [
-      table.aligned([table.HEADER, *table.rows(results)]),
+      table.aligned([table.header(results), *table.rows(results)]),
       f"means over targets with 95% intervals; test accuracy of the released "
       f"models {table.share(released['test_accuracy_mean'], None)} "
       f"(mean of {released['models']})",
@@ -90,7 +90,7 @@ def page(experiment: Experiment, results: Mapping) -> Page:
     story=[*_story(experiment, results, best), *searches.story(results)],
     tiles=_tiles(results, best),
     pictures={k: Picture(*CAPTIONS[k], figure) for k, figure in drawn.items()},
-    header=table.HEADER,
+    header=table.header(results),
     rows=list(table.rows(results)),
     note=NOTE,
   )

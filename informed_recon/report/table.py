@@ -2,12 +2,24 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-HEADER = ("", "MSE", "MAE", "PSNR dB", "SSIM", "KL", "success", "TPR@1%FPR")
+# Column -> metric and digits; what no row has gets no column.
+METRICS = {
+  "MSE": ("mse", 4),
+  "MAE": ("mae", 4),
+  "PSNR dB": ("psnr", 1),
+  "SSIM": ("ssim", 3),
+  "KL": ("kl", 2),
+  "perceptual": ("perceptual", 3),
+}
 NAMES = {
   "nearest_neighbour_oracle": "nearest-neighbour oracle",
   "mean_image": "mean image",
   "ridge": "ridge regression",
 }
+
+
+def header(results: Mapping) -> tuple[str, ...]:
+  return "", *_columns(results), "success", "TPR@1%FPR"
 
 
 def rows(results: Mapping) -> Iterator[tuple[str, ...]]:
@@ -16,23 +28,25 @@ def rows(results: Mapping) -> Iterator[tuple[str, ...]]:
   Who has answered for fewer targets than others has their number beside it.
   """
   groups = [results[group] for group in ("attacks", "baselines")]
+  columns = _columns(results).values()
   counts = [row["targets"] for group in groups for row in group.values()]
   for group in groups:
     for name, row in group.items():
       fewer = f" ({row['targets']} targets)" * (row["targets"] < max(counts))
       yield (
         NAMES.get(name, name) + fewer,
-        _mean(row, "mse", 4),
-        _mean(row, "mae", 4),
-        _mean(row, "psnr", 1),
-        _mean(row, "ssim", 3),
-        _mean(row, "kl", 2),
+        *(_mean(row, name, digits) for name, digits in columns),
         share(row.get("success_rate"), row.get("success_rate_ci95")),
         share(
           row.get("tpr_at_fpr", {}).get("0.01"),
           row.get("tpr_at_fpr_ci95", {}).get("0.01"),
         ),
       )
+
+
+def _columns(results: Mapping) -> dict[str, tuple[str, int]]:
+  some = next(iter(results["baselines"].values()))
+  return {k: v for k, v in METRICS.items() if f"{v[0]}_mean" in some}
 
 
 def aligned(cells: Sequence[Sequence[str]]) -> str:

@@ -25,6 +25,7 @@ from informed_recon import (
   data,
   files,
   models,
+  perceptual,
   prng,
   registry,
   splits,
@@ -108,6 +109,19 @@ class Experiment(NamedTuple):
     lit = np.any(self.records("fixed").x, axis=0)
     return make_train(self.model(), recipe, lit=lit, remat=remat)
 
+  def perceptual(self, purpose: str) -> perceptual.Distance | None:
+    """The config's perceptual distance, if it has one; features that are
+    trained for it are a purpose's own."""
+    if "perceptual" not in self.config:
+      return None
+    return perceptual.build(
+      perceptual.Spec(**self.config.perceptual),
+      self.held(),
+      self.dataset.num_classes,
+      prng.stream(self.key, f"perceptual {purpose}"),
+      self.config.perf.lpips,
+    )
+
   def log(self, **row) -> None:
     """Appends one line to metrics.jsonl."""
     with open(self.workdir / "metrics.jsonl", "a") as file:
@@ -137,6 +151,11 @@ def build(
     force=force,
   )
   reporter(config)
+  if "perceptual" in config:
+    perceptual.check(
+      perceptual.Spec(**config.perceptual),
+      *(dataset.shape, dataset.num_classes, config.perf.lpips),
+    )
   for stage in config.stages:
     check = getattr(registry.find("stages", stage), "check", None)
     if check is not None:

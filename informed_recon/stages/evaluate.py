@@ -28,7 +28,6 @@ KAPPA_CONFIDENCE = 0.99
 KAPPA_POINTS = 5000
 # Thresholds at which kappa is stated, over evaluation.eta.
 ETAS = np.array([0.1, 0.2, 0.5, 1, 2, 3, 5, 7, 10])
-METRICS = ("mse", "mae", "psnr", "ssim", "kl")
 
 
 def check(experiment: Experiment) -> None:
@@ -78,13 +77,15 @@ def run(experiment: Experiment) -> None:
   targets = experiment.records("targets").x
   oracle, guesses = _baselines(experiment)
   judge = _judge(experiment) if experiment.dataset.num_classes else None
+  # Features of its own: what a reconstructor was trained to please is no judge.
+  distance = experiment.perceptual("judge")
   guesses_of_all = guesses | {name: a["x"] for name, a in attacks.items()}
   per_target, rows = {}, {}
   labels = experiment.records("targets").y
   for name, guess in tqdm(guesses_of_all.items(), desc="score"):
     # An attack may have answered for the first targets only.
     truth, some = targets[: len(guess)], slice(len(guess))
-    errors = metrics.per_target(truth, guess, judge)
+    errors = metrics.per_target(truth, guess, judge, distance)
     per_target |= {f"{name}/{k}": v for k, v in errors.items()}
     rows[name] = summary(errors)
     rows[name] |= _identification(truth, guess, experiment.config)
@@ -213,7 +214,7 @@ def summary(errors: Mapping[str, np.ndarray]) -> dict:
   """Means with 95% intervals, and the median error, as JSON values."""
   row = dict(targets=len(errors["mse"]))
   row["mse_median"] = float(np.median(errors["mse"]))
-  for name in METRICS:
+  for name in errors:
     if np.isnan(errors[name]).any():
       row[f"{name}_mean"] = row[f"{name}_mean_ci95"] = None
       continue

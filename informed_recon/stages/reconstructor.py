@@ -5,12 +5,24 @@ from tqdm import tqdm
 from informed_recon import files, prng, reconstructors
 from informed_recon.attacks import reconstructor
 from informed_recon.stages import Experiment
+from informed_recon.types import UserError
 
 
 def check(experiment: Experiment) -> None:
   for name in experiment.config.reconstructors:
     _network(experiment, name)
-    reconstructor.check(_spec(experiment, name), len(experiment.split.shadow))
+    spec = _spec(experiment, name)
+    reconstructor.check(spec, len(experiment.split.shadow))
+    if spec.perceptual_weight and "perceptual" not in experiment.config:
+      raise UserError(
+        f"reconstructors.{name}.perceptual_weight needs a distance; add the "
+        "group `perceptual` to the config"
+      )
+    if spec.adversarial_weight and len(experiment.dataset.shape) != 3:
+      raise UserError(
+        f"reconstructors.{name}.adversarial_weight needs images (h, w, c), "
+        f"got records of shape {experiment.dataset.shape}"
+      )
 
 
 def run(experiment: Experiment) -> None:
@@ -24,6 +36,8 @@ def run(experiment: Experiment) -> None:
 def _attack(experiment: Experiment, name: str):
   spec, workdir = _spec(experiment, name), experiment.workdir
   shadow, released = experiment.rows("shadow"), experiment.rows("targets")
+  weight = spec.perceptual_weight
+  distance = experiment.perceptual("loss") if weight else None
   with tqdm(total=spec.epochs, desc=name, unit="epoch") as bar:
 
     def log(row: dict) -> None:
@@ -39,6 +53,7 @@ def _attack(experiment: Experiment, name: str):
       experiment.records("shadow").x,
       prng.stream(experiment.key, f"reconstructor {name}"),
       (workdir / "reconstructors" / name).absolute(),
+      perceptual=distance,
       log=log,
       checkpoint_seconds=experiment.config.perf.checkpoint_seconds,
     )

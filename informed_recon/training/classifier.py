@@ -6,6 +6,7 @@ kind as the target? It is neither the released model nor part of any attack.
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,10 +27,10 @@ class Classifier:
   learning_rate: float = 1e-3
 
 
-def fit(
+def train(
   model: Model, spec: Classifier, records: Records, key: jax.Array
-) -> Callable[[np.ndarray], np.ndarray]:
-  """Trains `model` on `records`; returns x (M, *shape) -> log-probs (M, K)."""
+) -> Any:
+  """Parameters of `model` trained on `records`."""
   count = len(records.y)
   size = min(spec.batch_size, count)
   steps = count // size
@@ -57,6 +58,15 @@ def fit(
     shuffle = jax.random.fold_in(prng.stream(key, "order"), i)
     order = jax.random.permutation(shuffle, count)[: steps * size]
     params, state = epoch(params, state, order.reshape(steps, size), x, y)
+
+  return params
+
+
+def fit(
+  model: Model, spec: Classifier, records: Records, key: jax.Array
+) -> Callable[[np.ndarray], np.ndarray]:
+  """Trains `model` on `records`; returns x (M, *shape) -> log-probs (M, K)."""
+  params = train(model, spec, records, key)
 
   @jax.jit
   def log_probs(params, x):

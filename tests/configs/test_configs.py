@@ -68,7 +68,7 @@ def test_config_locks_flattens_and_hashes(elsewhere, name, arg):
   )
   assert stages.config_hash(twin) == stages.config_hash(config)
   # A group means the same everywhere, and these three are everywhere.
-  own = {"convex", "prior_aware"}
+  own = {"convex", "prior_aware", "perceptual"}
   assert set(config) <= set(default.get_config()) | own
   assert {"data", "split", "perf"} <= set(config)
 
@@ -239,7 +239,8 @@ def test_the_quick_form_runs_and_leaves_the_doors(quick_run, name):
       assert low <= row["identification"][m] <= high
     assert len(row["identification"]) == len(sizes)
     assert sizes or row["targets"] < 8
-    for metric in ("mse", "mae", "psnr", "ssim", "kl"):
+    asked = ("perceptual",) if "perceptual" in config else ()
+    for metric in ("mse", "mae", "psnr", "ssim", "kl", *asked):
       low, high = row[f"{metric}_mean_ci95"]
       assert low <= row[f"{metric}_mean"] <= high
   if "convex" in results["attacks"]:

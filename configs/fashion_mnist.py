@@ -1,0 +1,20 @@
+"""Fashion-MNIST in the notebook's sizes, with every kind of reconstructor.
+
+Needs the TFDS set `fashion_mnist`.
+
+python -m launch.run --config=configs/fashion_mnist.py --workdir=runs/fashion
+"""
+
+from configs import default
+
+
+def get_config(arg: str = ""):
+  config = default.get_config()
+  config.title = "Fashion-MNIST, the notebook's sizes"
+  config.data.update(source="tfds", name="fashion_mnist")
+  config.split.update(accuracy=1000, targets=1000, fixed=1000, shadow=10_000)
+  config.reconstructors.mlp = default.MLP_RECONSTRUCTOR
+  config.reconstructors.conv = dict(default.CONV_RECONSTRUCTOR, epochs=30)
+  config.reconstructors.conv.options.channels = 16
+  config.perceptual = default.PERCEPTUAL
+  return default.quick(config) if default.is_quick(arg) else config
