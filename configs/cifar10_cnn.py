@@ -33,14 +33,12 @@ def get_config(arg: str = ""):
     dtype="bfloat16",
   )
   config.perceptual = default.PERCEPTUAL
-  config.evaluation.classifier.update(
-    name="convnet", options=dict(config.model.options)
-  )
+  config.evaluation.classifier.name = "convnet"
+  config.evaluation.classifier.options = dict(config.model.options)
   config.perf.chunk_models = 100
   if default.is_quick(arg):
     config = default.quick(config)
-    config.training.learning_rate = 0.05  # 20 steps of it learn something
+    config.training.learning_rate = 0.2  # 20 steps of it learn something
     config.model.options.widths = (4, 8)
-    config.evaluation.classifier.options.widths = (4, 8)
     config.perceptual.update(widths=(4, 8), epochs=1)
   return config

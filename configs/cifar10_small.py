@@ -31,7 +31,10 @@ def get_config(arg: str = ""):
   config.reconstructors.conv.options.channels = 16
   config.reconstructors.mlp = dict(default.MLP_RECONSTRUCTOR, epochs=20)
   config.perceptual = default.PERCEPTUAL
-  config.evaluation.classifier.update(name="convnet", options=JUDGE)
+  config.evaluation.classifier.name = "convnet"
+  config.evaluation.classifier.options = dict(
+    widths=(16, 32, 64), kernel=3, pooling="mean", activation="elu"
+  )
   config.perf.chunk_models = 100
   if default.is_quick(arg):
     config = default.quick(config)
@@ -39,9 +42,6 @@ def get_config(arg: str = ""):
     config.model.options.widths = (4, 8)
     config.perceptual.update(widths=(4, 8), epochs=1)
   return config
-
-
-JUDGE = dict(widths=(16, 32, 64), kernel=3, pooling="mean", activation="elu")
 
 
 def sweep(arg: str):

@@ -39,11 +39,11 @@ GROUPS = 4  # of the norms; channels are multiples of it
 class Network(nn.Module):
   """Sketch, trunk, read-out and decoder.
 
-  `layers` is a regular expression for the beginning of the names of the
-  parameter arrays that are read; "" is all. An array of more than `sketch` numbers enters the trunk as a random
-  projection to so many (0: as it is). The trunk has `depth` layers of `width`;
-  the decoder `blocks` residual blocks a resolution, of `channels` at full size
-  and twice as many at every halving.
+  `layers` is a regular expression for how the names of the arrays begin that
+  are read; "" is all. An array of more than `sketch` numbers enters the trunk
+  as a random projection to so many (0: as it is). The trunk has `depth` layers
+  of `width`; the decoder `blocks` residual blocks a resolution, of `channels`
+  at full size and twice as many at every halving.
   """
 
   layout: tuple[tree.Leaf, ...]
