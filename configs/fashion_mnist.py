@@ -1,6 +1,8 @@
 """Fashion-MNIST in the notebook's sizes, with every kind of reconstructor.
 
-Needs the TFDS set `fashion_mnist`.
+With --config.data.shadow=mnist the adversary's shadow targets are hand-written
+digits: side knowledge of another kind than the target. Needs the TFDS set
+`fashion_mnist`, and then `mnist`.
 
 python -m launch.run --config=configs/fashion_mnist.py --workdir=runs/fashion
 """
@@ -12,6 +14,7 @@ def get_config(arg: str = ""):
   config = default.get_config()
   config.title = "Fashion-MNIST, the notebook's sizes"
   config.data.update(source="tfds", name="fashion_mnist")
+  config.data.shadow = ""  # set to take the shadow targets from; "": the same
   config.split.update(accuracy=1000, targets=1000, fixed=1000, shadow=10_000)
   config.reconstructors.mlp = default.MLP_RECONSTRUCTOR
   config.reconstructors.conv = dict(default.CONV_RECONSTRUCTOR, epochs=30)

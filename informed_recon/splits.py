@@ -2,7 +2,9 @@
 
 One seeded permutation is cut in the order accuracy, targets, fixed, shadow
 (the public notebook's order), so a larger number of shadow targets extends a
-smaller one without moving any other record.
+smaller one without moving any other record. Where there are foreign records,
+which follow the own ones, the shadow targets are cut from a permutation of
+these.
 """
 
 from typing import NamedTuple
@@ -22,9 +24,16 @@ class Split(NamedTuple):
 
 
 def split(
-  n: int, *, accuracy: int, targets: int, fixed: int, shadow: int, seed: int
+  n: int,
+  foreign: int = 0,
+  *,
+  accuracy: int,
+  targets: int,
+  fixed: int,
+  shadow: int,
+  seed: int,
 ) -> Split:
-  """Cuts n records into a `Split`.
+  """Cuts n own records, and foreign ones, into a `Split`.
 
   Raises:
     UserError: no target or no fixed record, the parts ask for more than n
@@ -36,14 +45,24 @@ def split(
     least = 1 if name in ("targets", "fixed") else 0
     if size < least:
       raise UserError(f"split.{name} must be at least {least}, got {size}")
-  if sum(sizes.values()) > n:
-    asked = " + ".join(f"{size} {name}" for name, size in sizes.items())
+  if foreign and shadow > foreign:
     raise UserError(
-      f"split asks for {asked} = {sum(sizes.values())} records, "
+      f"split.shadow asks for {shadow} records, the set of data.shadow has "
+      f"{foreign}; make it smaller"
+    )
+  own = {k: v for k, v in sizes.items() if not (foreign and k == "shadow")}
+  if sum(own.values()) > n:
+    asked = " + ".join(f"{size} {name}" for name, size in own.items())
+    raise UserError(
+      f"split asks for {asked} = {sum(own.values())} records, "
       f"the data set has {n}; make a part smaller"
     )
   if seed < 0:
     raise UserError(f"split.seed must be at least 0, got {seed}")
   order = np.random.default_rng(seed).permutation(n)
-  edges = np.cumsum([0, *sizes.values()])
-  return Split(*(order[a:b] for a, b in zip(edges[:-1], edges[1:])))
+  edges = np.cumsum([0, *own.values()])
+  parts = [order[a:b] for a, b in zip(edges[:-1], edges[1:])]
+  if foreign:
+    others = np.random.default_rng((seed, 1)).permutation(foreign)
+    parts.append(n + others[:shadow])
+  return Split(*parts)

@@ -24,9 +24,9 @@ def test_disjoint_and_of_the_sizes_asked_for(sizes, spare, seed):
   assert together.min() >= 0 and together.max() < n
 
 
-def _split(n=100, **changes):
+def _split(n=100, foreign=0, **changes):
   sizes = dict(accuracy=5, targets=6, fixed=7, shadow=8, seed=42)
-  return split(n, **sizes | changes)
+  return split(n, foreign, **sizes | changes)
 
 
 def test_the_seed_decides():
@@ -65,3 +65,20 @@ def test_a_part_too_small_is_refused(part):
 def test_a_negative_seed_is_refused():
   with pytest.raises(UserError, match="split.seed must be at least 0"):
     _split(seed=-1)
+
+
+def test_foreign_records_are_shadow_targets_and_nothing_else():
+  plain, cut = _split(26), _split(26, foreign=10)
+  for name in ("accuracy", "targets", "fixed"):  # as without them
+    np.testing.assert_array_equal(getattr(cut, name), getattr(plain, name))
+  assert len(set(cut.shadow)) == 8
+  assert set(cut.shadow) <= set(range(26, 36))
+  few = _split(26, foreign=10, shadow=3)
+  np.testing.assert_array_equal(few.shadow, cut.shadow[:3])
+  assert not np.array_equal(cut.shadow, np.arange(26, 34))  # shuffled
+  # The own records need no room for them.
+  assert len(_split(18, foreign=8).shadow) == 8
+  with pytest.raises(UserError, match="data.shadow has 7; make it smaller"):
+    _split(26, foreign=7)
+  with pytest.raises(UserError, match="7 fixed = 18 records, the data set has"):
+    _split(17, foreign=8)

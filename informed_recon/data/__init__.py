@@ -21,6 +21,9 @@ class DataSpec:
   source: str  # file name in informed_recon/data/
   name: str = ""  # tfds: name of the set, such as "mnist"
   path: str = ""  # npz: the user's file
+  # Name of another set of the same source to take the shadow targets from: an
+  # adversary whose side knowledge is of another kind than the target.
+  shadow: str = ""
   data_dir: str = ""  # tfds: where prepared sets lie; "" is TFDS's own default
 
 
@@ -30,11 +33,17 @@ class Dataset(NamedTuple):
   name: str
   records: Records  # x (n, *shape), y (n,)
   num_classes: int  # 0: y is a real response
+  foreign: int = 0  # the last so many records are for shadow targets alone
 
   @property
   def shape(self) -> tuple[int, ...]:
     """Shape of one record, such as (28, 28, 1)."""
     return self.records.x.shape[1:]
+
+  @property
+  def sizes(self) -> tuple[int, int]:
+    """Numbers of own and of foreign records."""
+    return len(self.records.y) - self.foreign, self.foreign
 
   def fingerprint(self) -> str:
     """Content hash, so that a resumed run notices other data."""
@@ -48,9 +57,31 @@ def load(spec: DataSpec) -> Dataset:
   """Loads and checks a data set.
 
   Raises:
-    UserError: unknown source, missing data, or records that are not finite
-      images in [0, 1] with labels in [0, K).
+    UserError: unknown source, missing data, records that are not finite
+      images in [0, 1] with labels in [0, K), or shadow targets of another kind
+      of record.
   """
+  own = _load(spec)
+  if not spec.shadow:
+    return own
+  other = _load(dataclasses.replace(spec, name=spec.shadow))
+  if other.fingerprint() == own.fingerprint():
+    raise UserError(
+      f"data.shadow: {spec.shadow!r} is no other set than the records; give a "
+      "source that knows sets by name, such as tfds, and another name"
+    )
+  fits = other.shape == own.shape and other.num_classes <= own.num_classes
+  if not fits or bool(other.num_classes) != bool(own.num_classes):
+    raise UserError(
+      f"data.shadow: {other.name!r} has records of shape {other.shape} in "
+      f"{other.num_classes} classes, {own.name!r} has {own.shape} in "
+      f"{own.num_classes}; its records cannot take their place"
+    )
+  joined = (np.concatenate(both) for both in zip(own.records, other.records))
+  return own._replace(records=Records(*joined), foreign=len(other.records.y))
+
+
+def _load(spec: DataSpec) -> Dataset:
   dataset = registry.find("data", spec.source).load(spec)
   x, y = dataset.records
   where = f"data set {dataset.name!r}"

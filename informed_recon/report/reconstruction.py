@@ -176,7 +176,8 @@ def _story(experiment: Experiment, results: Mapping, best: str) -> list[str]:
   knew = "The adversary knew all of these records but one, "
   knew += released["adversary_knows"]
   if len(split.shadow):
-    knew += f"; it held {len(split.shadow):,} further records of the same kind"
+    kind = "another kind" if experiment.dataset.foreign else "the same kind"
+    knew += f"; it held {len(split.shadow):,} further records of {kind}"
   return [
     f"We trained a model ({released['model']}, {released['parameters']:,} "
     f"parameters) on {len(split.fixed) + 1:,} records of "

@@ -140,7 +140,7 @@ def build(
     UserError: anything in the config or its data that a user can mend.
   """
   dataset = load(data.DataSpec(**config.data, data_dir=config.perf.data_dir))
-  split = splits.split(len(dataset.records.y), **config.split)
+  split = splits.split(*dataset.sizes, **config.split)
   experiment = Experiment(
     config=config,
     workdir=pathlib.Path(workdir),

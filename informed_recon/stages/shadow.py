@@ -195,7 +195,7 @@ def _fill(
     return
   # The last chunk of a prefix holds models of a larger experiment.
   sizes = {**experiment.config.split, part: store.manifest(directory)["rows"]}
-  order = splits.split(len(experiment.dataset.records.y), **sizes)
+  order = splits.split(*experiment.dataset.sizes, **sizes)
   fixed = experiment.records("fixed")
 
   def train(chunk: store.Chunk) -> np.ndarray:

@@ -242,3 +242,47 @@ def test_tfds_unprepared_set_says_how(tmp_path, name, command):
   spec = DataSpec("tfds", name=name, data_dir=str(tmp_path))
   with pytest.raises(UserError, match=f"not prepared under .*run: .*{command}"):
     data.load(spec)
+
+
+def _sets(monkeypatch, **sets):
+  """The source "fake" with sets by name: (records, shape, classes)."""
+
+  def load(spec):
+    count, shape, classes = sets[spec.name]
+    x = np.full((count, *shape), len(spec.name) / 10, np.float32)
+    y = np.arange(count) % max(classes, 1)
+    return data.Dataset(spec.name, data.Records(x, y), classes)
+
+  monkeypatch.setattr(registry.find("data", "fake"), "load", load)
+
+
+def test_shadow_targets_of_another_set(monkeypatch):
+  _sets(monkeypatch, mine=(6, (4, 4, 1), 3), others=(5, (4, 4, 1), 2))
+  dataset = data.load(DataSpec("fake", name="mine", shadow="others"))
+  assert dataset.name == "mine" and dataset.num_classes == 3
+  assert dataset.sizes == (6, 5)
+  assert data.load(DataSpec("fake", name="mine")).sizes == (6, 0)
+  x, y = dataset.records
+  np.testing.assert_allclose(x[:, 0, 0, 0], [0.4] * 6 + [0.6] * 5)
+  np.testing.assert_array_equal(y, [0, 1, 2, 0, 1, 2, 0, 1, 0, 1, 0])
+
+
+@pytest.mark.parametrize(
+  "other, message",
+  [
+    ((5, (4, 5, 1), 3), "cannot take their place"),
+    ((5, (4, 4, 1), 4), "in 4 classes, 'mine' has"),
+    ((5, (4, 4, 1), 0), "cannot take their place"),
+  ],
+)
+def test_shadow_targets_that_do_not_fit(monkeypatch, other, message):
+  _sets(monkeypatch, mine=(6, (4, 4, 1), 3), others=other)
+  with pytest.raises(UserError, match=message):
+    data.load(DataSpec("fake", name="mine", shadow="others"))
+  with pytest.raises(UserError, match="no other set than the records"):
+    data.load(DataSpec("fake", name="mine", shadow="mine"))
+
+
+def test_a_source_of_one_set_has_no_other_for_shadow_targets():
+  with pytest.raises(UserError, match="no other set than the records"):
+    data.load(DataSpec("digits", shadow="mnist"))

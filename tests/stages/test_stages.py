@@ -20,7 +20,7 @@ from informed_recon import (
 from informed_recon.data import DataSpec
 from informed_recon.dp import accounting
 from informed_recon.dp.bounds import dpsgd_upper
-from informed_recon.training import recipe
+from informed_recon.training import ensemble, recipe
 from informed_recon.types import Records, UserError
 
 DP_SGD = {
@@ -89,6 +89,37 @@ def test_stores_hold_one_model_a_target(finished, tiny_config):
     )
     error = np.sqrt(np.mean((rows[i] - tree.flatten(one)) ** 2))
     assert error < 1e-3 * spread
+
+
+def test_shadow_targets_may_be_of_another_set(
+  tiny_config, tmp_path, monkeypatch
+):
+  """Dark digits among the known records, bright ones as shadow targets."""
+  digits = data.load(DataSpec("digits"))
+
+  def load(spec):
+    x, y = digits.records
+    x = x if spec.name == "dark" else 1 - x
+    return digits._replace(name=spec.name, records=Records(x[:500], y[:500]))
+
+  monkeypatch.setattr(registry.find("data", "fake"), "load", load)
+  config = tiny_config().copy_and_resolve_references()
+  with config.unlocked():
+    config.data.update(source="fake", name="dark", shadow="bright")
+  experiment = stages.build(config.lock(), tmp_path / "run")
+  stages._enter(experiment)
+  registry.find("stages", "shadow").run(experiment)
+  means = {p: experiment.records(p).x.mean() for p in experiment.split._fields}
+  assert means.pop("shadow") > 0.6 and max(means.values()) < 0.4
+  # Each shadow model has seen its own one.
+  train, (_, hparams) = experiment.train(), experiment.training()
+  x, y = experiment.records("shadow")
+  one = ensemble.make_one(train, ensemble.Threat())(
+    experiment.key, experiment.records("fixed"), Records(x[7], y[7]), 0, hparams
+  )
+  rows = experiment.rows("shadow").all()
+  distance = np.abs(rows - one).max(1)
+  assert distance.argmin() == 7 and distance[7] < 1e-4
 
 
 def test_a_second_run_changes_nothing(workdir, tiny_config):
