@@ -433,3 +433,39 @@ def test_evaluation_targets_play_no_part_in_the_fit(
   assert losses(finished) == losses(tmp_path / "run")
   first, second = (_results(w)["attacks"] for w in (finished, tmp_path / "run"))
   assert first["bilinear"]["mse_mean"] != second["bilinear"]["mse_mean"]
+
+
+@pytest.mark.parametrize(
+  "group, change, message",
+  [
+    ({}, dict(perceptual_weight=0.1), "weight needs a distance; add the group"),
+    (dict(sha256="0" * 64), {}, "no LPIPS weights at ''"),
+    (dict(epochs=0), {}, "of 1 up"),
+    ({}, dict(ema=2.0), "ema must be 0"),
+  ],
+)
+def test_terms_of_the_loss_that_cannot_be_are_refused_before_any_training(
+  tiny_config, tmp_path, group, change, message
+):
+  config = tiny_config().copy_and_resolve_references()
+  with config.unlocked():
+    config.reconstructors.bilinear.update(change)
+    if group:
+      config.perceptual = group
+  with pytest.raises(UserError, match=message):
+    stages.run(config.lock(), tmp_path / "run")
+  assert not (tmp_path / "run").exists()
+
+
+def test_patches_of_what_is_no_image_are_refused(tiny_config, tmp_path):
+  config = tiny_config().copy_and_resolve_references()
+  with config.unlocked():
+    config.reconstructors.bilinear.adversarial_weight = 0.1
+  digits = data.load(DataSpec("digits"))
+  flat = Records(digits.records.x.reshape(-1, 64), digits.records.y)
+
+  def load(spec):
+    return digits._replace(records=flat)
+
+  with pytest.raises(UserError, match="adversarial_weight needs images"):
+    stages.build(config.lock(), tmp_path, load=load)
