@@ -3,6 +3,7 @@
 import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -66,11 +67,13 @@ def test_parameter_counts(name):
   golden = {
     "mlp": trunk + 16 * 64 + 64,
     "bilinear": trunk + (16 * 4 + 4) + (16 * 64 + 64) + 64 * 4,
-    "conv": (4 + 32 + 5 + 20) * 16 + 16 + 16 * 16 + 16  # the kernel sketched
-    + (16 * 4 * 4 + 4 * 4 + 64 * 4)  # 4 heads' errors of 4 units, and scales
+    "conv": (4 + 32 + 5 + 20) * 16 + 4 * 16  # encoders, the kernel sketched
+    + 16 * 16 + 16
+    + (16 + 4 + 16) * 128 + 128  # hints: trunk, bias, 4 by 4 products
+    + 128 * 4 * 4 + 4 * 4 + 64 * 4  # 4 heads' errors of 4 units, and scales
     + (16 * 128 + 128)  # a seed of 4x4 with 8 channels
     + (9 * 8 * 8 + 8) + 2 * (16 + 9 * 8 * 8 + 8)
-    + (9 * (8 + 4) * 4 + 4) + 2 * (8 + 9 * 4 * 4 + 4)  # the heads' maps join
+    + (9 * (8 + 8) * 4 + 4) + 2 * (8 + 9 * 4 * 4 + 4)  # the heads' maps join
     + 8 + 9 * 4 + 1,
   }  # fmt: skip
   assert name in golden, f"add a row for {name}"
@@ -158,20 +161,29 @@ def test_conv_finds_the_map_that_a_dense_layer_saw(model, options, shape, seen):
 
 
 def test_conv_reads_a_feature_map_off_its_outer_product():
-  """Where the kernel's part is f aᵀ, every head is f times a number."""
+  """Where the kernel's part is f aᵀ, every head is f times a number, and the
+  same again of mean square 1."""
   rng = np.random.default_rng(0)
   f, a = rng.normal(size=(2, 12)), rng.normal(size=(2, 5))
-  kernel, x = np.einsum("bf,bk->bfk", f, a), rng.normal(size=(2, 3))
-  read = conv.ReadOut(heads=2)
-  params = read.init(jax.random.key(0), kernel, x)["params"]
-  found = read.apply(dict(params=params), kernel, x)
-  errors = x @ params["errors"]["kernel"] + params["errors"]["bias"]
-  factor = np.einsum("bk,brk->br", a, errors.reshape(2, 2, 5))
-  expected = conv.SCALE_INIT * f[:, :, None] * factor[:, None]
-  np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+  kernel, hints = np.einsum("bf,bk->bfk", f, a), rng.normal(size=(2, 3))
+  read = conv.ReadOut(heads=2, sketch=0, activation=jnp.tanh)
+  params = read.init(jax.random.key(0), kernel, hints)["params"]
+  found = read.apply(dict(params=params), kernel, hints)
+
+  def dense(name, x):
+    return x @ params[name]["kernel"] + params[name]["bias"]
+
+  gram = np.einsum("b,bk,bl->bkl", (f**2).mean(1), a, a).reshape(2, 25)
+  hidden = np.tanh(dense("hidden", np.concatenate([hints, gram], 1)))
+  errors = dense("errors", hidden).reshape(2, 2, 5)
+  factor = np.einsum("bk,brk->br", a, errors)[:, None]
+  expected = conv.SCALE_INIT * f[:, :, None] * factor
+  np.testing.assert_allclose(found[..., :2], expected, rtol=1e-3, atol=1e-5)
+  size = np.sqrt((expected**2).mean(1, keepdims=True) + conv.EPS)
+  np.testing.assert_allclose(found[..., 2:], expected / size, atol=1e-3)
   # The learned scales belong to the kernel's entries.
   params["scale"] = params["scale"].at[3].set(0)
-  found = read.apply(dict(params=params), kernel, x)
+  found = read.apply(dict(params=params), kernel, hints)
   assert (found[:, 3] == 0).all() and (found[:, 4] != 0).all()
 
 
@@ -184,8 +196,8 @@ def test_conv_draws_with_the_map_it_read():
   size = sum(leaf.size for leaf in layout)
   theta = np.random.default_rng(0).normal(size=(2, size))
   params = network.init(jax.random.key(0), theta, train=False)["params"]
-  params["Dense_0"]["kernel"] = 0 * params["Dense_0"]["kernel"]
-  params["Dense_0"]["bias"] = 1 + params["Dense_0"]["bias"]
+  for i in range(len(layout)):  # the encoders
+    params[f"Dense_{i}"]["kernel"] = 0 * params[f"Dense_{i}"]["kernel"]
   images = network.apply(dict(params=params), theta, train=False)
   assert not np.allclose(images[0], images[1], atol=1e-3)
   params["read_out"]["scale"] = 0 * params["read_out"]["scale"]
