@@ -1,6 +1,6 @@
 """CIFAR-10 and a convolutional network, for two CPU cores.
 
-100 fixed records, 50 full-batch steps, 10,000 shadow models of 36,298
+100 fixed records, 50 full-batch steps, 5,000 shadow models of 36,298
 parameters. The sweep is the ablation of the reconstructor's loss: MAE + MSE,
 with the perceptual term, with the adversarial one as well; its points share
 their models. The weights are not tuned. Needs the TFDS set `cifar10`.
@@ -18,7 +18,7 @@ def get_config(arg: str = ""):
   config = default.get_config()
   config.title = "CIFAR-10, a small convolutional network"
   config.data.update(source="tfds", name="cifar10")
-  config.split.update(accuracy=1000, targets=500, fixed=100, shadow=10_000)
+  config.split.update(accuracy=1000, targets=500, fixed=100, shadow=5000)
   config.model.name = "convnet"
   config.model.options = dict(
     widths=(12, 48), kernel=3, pooling="stride", activation="elu"
