@@ -71,7 +71,7 @@ def check(spec: Spec, shape: tuple[int, ...], classes: int, path: str) -> None:
       "perceptual needs images (h, w, c) with classes to learn features from, "
       f"got records {shape} with {classes} classes"
     )
-  elif min(spec.epochs, spec.batch_size) < 1 or not spec.widths:
+  elif min(spec.epochs, spec.batch_size, *(spec.widths or [0])) < 1:
     raise UserError("perceptual needs widths, epochs and batch_size of 1 up")
 
 

@@ -215,6 +215,8 @@ def test_what_the_file_may_not_be_is_said(tmp_path):
     (Spec(), (32, 32, 3), path, "perf.lpips names a file"),
     (Spec(), (9,), "", "needs images"),
     (Spec(epochs=0), (8, 8, 1), "", "of 1 up"),
+    (Spec(widths=()), (8, 8, 1), "", "of 1 up"),
+    (Spec(widths=(4, 0)), (8, 8, 1), "", "of 1 up"),
   ):
     with pytest.raises(UserError, match=message):
       perceptual.check(spec, shape, 10, at)

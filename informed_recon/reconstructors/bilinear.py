@@ -58,7 +58,9 @@ class Network(nn.Module):
 
 
 def _first_kernel(layout: tuple[tree.Leaf, ...], pixels: int) -> tree.Leaf:
-  for leaf in layout:
+  # After convolutions a dense layer may by chance have as many inputs.
+  dense = all(len(leaf.shape) <= 2 for leaf in layout)
+  for leaf in layout if dense else ():
     if len(leaf.shape) == 2 and leaf.shape[0] == pixels:
       return leaf
   raise UserError(
