@@ -38,7 +38,8 @@ def get_config(arg: str = ""):
   config.perf.chunk_models = 100
   if default.is_quick(arg):
     config = default.quick(config)
-    config.training.learning_rate = 0.2  # 20 steps of it learn something
-    config.model.options.widths = (4, 8)
+    config.training.learning_rate = 0.05  # 20 steps of it learn something
+    config.model.options.update(widths=(4, 8), pooling="stride")
+    config.evaluation.classifier.options.widths = (4, 8)
     config.perceptual.update(widths=(4, 8), epochs=1)
   return config

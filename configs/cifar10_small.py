@@ -40,6 +40,7 @@ def get_config(arg: str = ""):
     config = default.quick(config)
     config.training.learning_rate = 0.05  # 20 steps of it learn something
     config.model.options.widths = (4, 8)
+    config.evaluation.classifier.options.widths = (4, 8)
     config.perceptual.update(widths=(4, 8), epochs=1)
   return config
 
