@@ -85,7 +85,10 @@ def block_size(
 ) -> int:
   """Largest power of two of models a device whose training fits the budget.
 
-  The working set is read off the compiled program, so the answer depends on
+  By default that is as much memory as all models share (data and what is made
+  of them once), for a block reads it in every step, and at least the cache of
+  a CPU or a share of an accelerator's memory. The working set is read off the
+  compiled program, so the answer depends on
   the program, the device and the budget alone, never on a timing: two runs on
   one machine train in the same blocks and end with the same bits.
 
@@ -95,12 +98,11 @@ def block_size(
     fixed: the fixed set.
     targets: at least one record, for its shape.
     hparams: any.
-    budget_bytes: of each device; 0 takes the cache size on CPU and a share
-      of the device memory elsewhere.
+    budget_bytes: of each device, shared part included; 0 is the default.
   """
-  budget = budget_bytes or _default_budget()
 
-  def working_set(size: int) -> int:
+  def working_set(size: int) -> tuple[int, int]:
+    """Bytes that training takes, and those of its inputs."""
     batch = Records(
       *(
         jax.ShapeDtypeStruct((size, *t.shape[1:]), jnp.asarray(t[:1]).dtype)
@@ -110,19 +112,22 @@ def block_size(
     ids = jax.ShapeDtypeStruct((size,), jnp.int32)
     lowered = ensemble.lower(root, fixed, batch, ids, hparams)
     memory = lowered.compile().memory_analysis()
-    return memory.temp_size_in_bytes + memory.output_size_in_bytes
+    taken = memory.temp_size_in_bytes + memory.output_size_in_bytes
+    return taken, memory.argument_size_in_bytes
 
-  # Affine in the number of models: two sizes tell.
-  small, large = working_set(8), working_set(16)
-  per_model = max((large - small) / 8, 1)
-  fits = (budget - (small - 8 * per_model)) / per_model
-  if fits < 1 and not budget_bytes:
-    return 1  # the default is a guess at what runs fast, not a limit
+  # Affine in the number of models where these are many: two sizes tell.
+  (small, inputs), (large, _) = working_set(32), working_set(64)
+  per_model = max((large - small) / 32, 1)
+  shared = max(small - 32 * per_model, 0)
+  if budget_bytes:
+    fits = (budget_bytes - shared) / per_model
+  else:
+    # A guess at what runs fast, not a limit.
+    fits = max(max(_default_budget(), shared + inputs) / per_model, 1)
   if fits < 1:
-    least = small - 7 * per_model
     raise UserError(
-      f"one model's training needs {least / 2**20:.1f} MiB, the budget is "
-      f"{budget / 2**20:.1f} MiB; raise perf.block_mib"
+      f"one model's training needs {(shared + per_model) / 2**20:.1f} MiB, the "
+      f"budget is {budget_bytes / 2**20:.1f} MiB; raise perf.block_mib"
     )
   size = 1 << int(np.log2(fits))
   share = max(len(targets.y) / jax.local_device_count(), 1)

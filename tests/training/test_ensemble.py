@@ -198,9 +198,7 @@ def test_block_size_is_capped_by_the_number_of_models(mlp, make_records):
     assert ensemble.block_size(many, ROOT, fixed, targets, HPARAMS) == expected
 
 
-def test_a_budget_below_one_model(mlp, make_records, monkeypatch):
-  """A user's limit is a limit; the automatic one is a guess at what runs
-  fast, and trains one at a time."""
+def test_a_budget_below_one_model(mlp, make_records):
   fixed, targets = make_records(500), make_records(8, seed=1)
   many = ensemble.make_ensemble(_train(mlp, 0), Threat())
   args = many, ROOT, fixed, targets, HPARAMS
@@ -208,8 +206,22 @@ def test_a_budget_below_one_model(mlp, make_records, monkeypatch):
   message = r"needs 0.\d MiB, the budget is 0.0 MiB; raise perf.block_mib"
   with pytest.raises(UserError, match=message):
     ensemble.block_size(*args, budget_bytes=10_000)
-  monkeypatch.setattr(ensemble, "_default_budget", lambda: 10_000)
-  assert ensemble.block_size(*args) == 1
+
+
+def test_a_block_takes_as_much_as_its_models_share(
+  mlp, make_records, monkeypatch
+):
+  """By default, however small the cache: it reads all of that every step."""
+  monkeypatch.setattr(ensemble, "_default_budget", lambda: 1)
+  fixed, targets = (
+    make_records(2000, (20, 20, 3)),
+    make_records(64, (20, 20, 3)),
+  )
+  model = models.build("mlp", 3, (20, 20, 3), dict(width=5))
+  many = ensemble.make_ensemble(_train(model, 0), Threat())
+  size = ensemble.block_size(many, ROOT, fixed, targets, HPARAMS)
+  # 2,000 records of 1,200 numbers, in float32; 2,000 by 5 units a model.
+  assert 8 <= size <= 64
 
 
 def test_base_model_has_the_shared_keys(mlp, make_records):
