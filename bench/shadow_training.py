@@ -63,10 +63,10 @@ CASES = (
   Case("mlp", dict(width=10), 500, 128),
   Case("mlp", dict(width=100), 1000, 16),
   Case("mlp", dict(width=1000), 1000, 2),
-  Case("mlp", dict(width=10), 10_000, 16),
-  Case("mlp", dict(width=100), 10_000, 2),
+  Case("mlp", dict(width=10), 10_000, 128),
+  Case("mlp", dict(width=100), 10_000, 16),
 )
-CONVNET = Case("convnet", dict(), 100, 4, steps=10)
+CONVNET = Case("convnet", dict(), 100, 8, steps=10)
 
 
 def main(argv):
@@ -154,7 +154,7 @@ def measure(records: Records, case: Case, rounds: int):
 
     copied = jax.jit(lambda batch: jax.vmap(whole)(jax.vmap(append)(batch)))
     single = jax.jit(lambda target: whole(append(target)))
-    few, some = max(count // 4, 2), max(count // 32, 1)
+    few, some = min(max(count // 4, 2), 16), max(count // 32, 1)
     batch = Records(*(t[:few] for t in targets))
     mib["copied_data_vmap"] = memory(copied, batch)
     one = Records(*(t[0] for t in targets))

@@ -11,10 +11,9 @@ products over all models are one wide matrix product and it is never copied.
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from informed_recon.models import Model
-from informed_recon.training import full_batch
+from informed_recon.training import full_batch, pieces
 from informed_recon.training.recipe import Gradient, Recipe, cross_entropy
 from informed_recon.types import Records, UserError
 
@@ -46,17 +45,14 @@ def make(model: Model, recipe: Recipe) -> Gradient:
         f"training.batch_size {recipe.batch_size} exceeds the {seen} records"
       )
 
-    def loss(params):
-      x, y, weight, present, size = _batch(
-        recipe.batch_size, seen, fixed, keys.order, step
-      )
-      total = fixed_loss(params, x, y, weight)
-      if target is not None:
-        total = total + present * target_loss(params, target)
-      penalty = 0.5 * hparams.l2 * optax.tree.norm(params, squared=True)
-      return total / size + penalty
-
-    return jax.grad(loss)(params)
+    x, y, weight, present, size = _batch(
+      recipe.batch_size, seen, fixed, keys.order, step
+    )
+    total = pieces.gradient(fixed_loss, params, x, y, weight)
+    if target is not None:
+      of_target = jax.grad(target_loss)(params, target)
+      total = jax.tree.map(lambda f, t: f + present * t, total, of_target)
+    return jax.tree.map(lambda g, p: g / size + hparams.l2 * p, total, params)
 
   return gradient
 
@@ -71,7 +67,7 @@ def _batch(batch_size: int, seen: int, fixed: Records, key, step):
   """Fixed records of this step, their weights, the target's, and the size."""
   n = len(fixed.y)
   if not batch_size:
-    return fixed.x, fixed.y, 1.0, 1.0, seen
+    return *fixed, jnp.ones(n), 1.0, seen
   per_epoch = seen // batch_size
   epoch_key = jax.random.fold_in(key, step // per_epoch)
   order = jax.random.permutation(epoch_key, seen)

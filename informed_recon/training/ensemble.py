@@ -7,6 +7,7 @@ vmap; a per-model one is folded with the model's global id.
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from concurrent import futures
 
 import jax
 import jax.numpy as jnp
@@ -16,10 +17,16 @@ from informed_recon import mesh, prng, tree
 from informed_recon.training.recipe import HParams, Keys, Train
 from informed_recon.types import Records, UserError
 
-# About the cache a core can use: past it the rate halves (64 against 256
-# models at n = 1,000, measured on two cores); all in between is alike.
-CPU_BLOCK_BYTES = 32 << 20
+# What a block may take where nothing is asked for, measured on two cores.
+# Models that share little are best alone in the cache (a convolutional network:
+# one 5.7, four 4.6 models/s). Those that multiply one large matrix read it in
+# every step: a few times its size, that no longer counts (n = 10,000: 16 models
+# in a block 10.5, 64 of them 12.1 models/s); far past it the cache is lost
+# (n = 1,000: 64 models 174, 128 of them 152 models/s).
+CPU_BLOCK_BYTES = 8 << 20
+TIMES_SHARED = 5
 ACCELERATOR_FRACTION = 0.25  # of the device's memory, where it can be asked
+UNDER_WAY = 2  # blocks at a time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,12 +92,11 @@ def block_size(
 ) -> int:
   """Largest power of two of models a device whose training fits the budget.
 
-  By default that is as much memory as all models share (data and what is made
-  of them once), for a block reads it in every step, and at least the cache of
-  a CPU or a share of an accelerator's memory. The working set is read off the
-  compiled program, so the answer depends on
-  the program, the device and the budget alone, never on a timing: two runs on
-  one machine train in the same blocks and end with the same bits.
+  By default that is `TIMES_SHARED` the memory of what is made once for all
+  models, and at least `CPU_BLOCK_BYTES` or a share of an accelerator's memory.
+  The working set is read off the compiled program, so the answer depends on the
+  program, the device and the budget alone, never on a timing: two runs on one
+  machine train in the same blocks and end with the same bits.
 
   Args:
     ensemble: from `make_ensemble`.
@@ -98,11 +104,12 @@ def block_size(
     fixed: the fixed set.
     targets: at least one record, for its shape.
     hparams: any.
-    budget_bytes: of each device, shared part included; 0 is the default.
+    budget_bytes: of each device, for the blocks that are under way on it at a
+      time; 0 is the default.
   """
 
-  def working_set(size: int) -> tuple[int, int]:
-    """Bytes that training takes, and those of its inputs."""
+  def working_set(size: int) -> int:
+    """Bytes that training takes beside its inputs."""
     batch = Records(
       *(
         jax.ShapeDtypeStruct((size, *t.shape[1:]), jnp.asarray(t[:1]).dtype)
@@ -112,21 +119,22 @@ def block_size(
     ids = jax.ShapeDtypeStruct((size,), jnp.int32)
     lowered = ensemble.lower(root, fixed, batch, ids, hparams)
     memory = lowered.compile().memory_analysis()
-    taken = memory.temp_size_in_bytes + memory.output_size_in_bytes
-    return taken, memory.argument_size_in_bytes
+    return memory.temp_size_in_bytes + memory.output_size_in_bytes
 
   # Affine in the number of models where these are many: two sizes tell.
-  (small, inputs), (large, _) = working_set(32), working_set(64)
+  small, large = working_set(32), working_set(64)
   per_model = max((large - small) / 32, 1)
   shared = max(small - 32 * per_model, 0)
   if budget_bytes:
-    fits = (budget_bytes - shared) / per_model
+    fits = (budget_bytes / UNDER_WAY - shared) / per_model
   else:
     # A guess at what runs fast, not a limit.
-    fits = max(max(_default_budget(), shared + inputs) / per_model, 1)
+    budget = max(_default_budget(), TIMES_SHARED * shared)
+    fits = max(budget / per_model, 1)
   if fits < 1:
+    needed = UNDER_WAY * (shared + per_model) / 2**20
     raise UserError(
-      f"one model's training needs {(shared + per_model) / 2**20:.1f} MiB, the "
+      f"training, {UNDER_WAY} models at a time, needs {needed:.1f} MiB, the "
       f"budget is {budget_bytes / 2**20:.1f} MiB; raise perf.block_mib"
     )
   size = 1 << int(np.log2(fits))
@@ -143,29 +151,32 @@ def train_blocks(
   hparams: HParams,
   block: int,
 ) -> Iterator[np.ndarray]:
-  """Yields the trained parameters of `targets` in order, (M, P) each.
+  """Yields the trained parameters of `targets` in order, (M, P) each; they are
+  held until they are asked for.
 
-  Each local device trains one block at a time, so M is at most `block` times
+  Each local device trains `block` models in a block, so M is at most that times
   their number. Every device runs the program of a single block whatever their
-  number, the last blocks padded: the bits depend on `block` alone. The next
-  blocks are dispatched before the last ones are fetched.
+  number, the last blocks padded: the bits depend on `block` alone.
+
+  `UNDER_WAY` blocks are trained at a time, each from its own thread: one is
+  fetched while another trains, and a CPU's cores that have nothing to do in a
+  narrow part of the one work on the other (a quarter more models a second).
   """
   devices = mesh.local()
   width = block * devices.size
   fixed = jax.device_put(Records(*fixed), mesh.whole(devices))
-  pending, count = None, 0
-  for start in range(0, len(ids), width):
+
+  def train(start: int) -> np.ndarray:
     take = np.arange(start, start + width).clip(max=len(ids) - 1)
     batch = Records(*(np.asarray(t)[take] for t in targets))
     batch, models = jax.device_put(
       (batch, ids[take].astype(np.int32)), mesh.split(devices)
     )
     rows = ensemble(root, fixed, batch, models, hparams)
-    if pending is not None:
-      yield np.asarray(pending)[:count]
-    pending, count = rows, min(width, len(ids) - start)
-  if pending is not None:
-    yield np.asarray(pending)[:count]
+    return np.asarray(rows)[: len(ids) - start]
+
+  with futures.ThreadPoolExecutor(UNDER_WAY) as threads:
+    yield from threads.map(train, range(0, len(ids), width))
 
 
 def train_base(
