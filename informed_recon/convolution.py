@@ -1,8 +1,8 @@
 """Convolution as one matrix product, for models trained by the thousand.
 
 Under vmap every model has its own kernel, and in a loop XLA's convolutions are
-slow on CPU, above all their gradients: thirteen times slower than this form for
-the network of `configs/simulation_cifar10.py` (`bench/convolution.py`).
+slow on CPU, above all their gradients: 23 to 48 times slower than this form
+(`bench/convolution.py`).
 """
 
 from collections.abc import Sequence
