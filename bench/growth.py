@@ -25,8 +25,8 @@ from informed_recon.training import ensemble, first_layer, recipe
 from informed_recon.types import Records
 
 _FIGURE = flags.DEFINE_string("figure", "", "file to draw the figure to")
-COUNTS, RECORDS, WIDTH = (64, 128, 256, 512, 1024), 1000, 10
-SIZES, MODELS = (250, 500, 1000, 2000, 4000, 8000), 32
+COUNTS, RECORDS, WIDTH = (128, 256, 512, 1024, 2048), 1000, 10
+SIZES, MODELS = (250, 500, 1000, 2000, 3000, 4000, 6000, 8000), 128
 ROUNDS = 3
 
 

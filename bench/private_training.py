@@ -68,9 +68,14 @@ def measure(n: int, width: int, count: int, rounds: int):
     block = ensemble.block_size(*args, targets, hparams)
 
     def run(hparams=hparams, count=count, block=block):
-      some = Records(*(t[:count] for t in targets))
-      rows = ensemble.train_blocks(*args, some, ids[:count], hparams, block)
-      return np.concatenate(list(rows))
+      parts = [slice(0, count)]
+      if block == 1:  # nothing else under way
+        parts = [slice(i, i + 1) for i in range(count)]
+      rows = []
+      for part in parts:
+        some = Records(*(t[part] for t in targets))
+        rows += ensemble.train_blocks(*args, some, ids[part], hparams, block)
+      return np.concatenate(rows)
 
     return run, block
 

@@ -36,6 +36,7 @@ from informed_recon.training import (
   ensemble,
   first_layer,
   full_batch,
+  pieces,
   recipe,
   records_last,
 )
@@ -156,18 +157,24 @@ def _training(experiment: Experiment) -> Training:
 
 def _code(config: ConfigDict) -> dict[str, str]:
   """What decides the bits of a row beside config and data."""
-  modules = [prng, tree, optimizers, models, ensemble, recipe, clipping]
-  modules += [full_batch, first_layer, difference, records_last, convolution]
-  modules.append(registry.find("models", config.model.name))
-  mechanism = config.training.privacy.mechanism
-  modules.append(registry.find("mechanisms", mechanism))
   return dict(
-    sources=stages.json_hash([_essence(m) for m in modules]),
+    sources=stages.json_hash([_essence(m) for m in _modules(config)]),
     informed_recon=informed_recon.__version__,
     jax=jax.__version__,
     jaxlib=jax.lib.__version__,
     device=jax.local_devices()[0].device_kind,
   )
+
+
+def _modules(config: ConfigDict) -> list[ModuleType]:
+  """Those that train."""
+  modules = [prng, tree, optimizers, models, ensemble, recipe, clipping]
+  modules += [full_batch, first_layer, difference, records_last, pieces]
+  modules.append(convolution)
+  modules.append(registry.find("models", config.model.name))
+  mechanism = config.training.privacy.mechanism
+  modules.append(registry.find("mechanisms", mechanism))
+  return modules
 
 
 def _essence(module: ModuleType) -> str:
@@ -256,15 +263,16 @@ def _block(
   whenever and under whatever memory budget, ends with the same bits."""
   path = directory / "block.json"
   if not path.exists():
+    cut = store.manifest(directory)["chunk_rows"]
+    full = (np.broadcast_to(t[:1], (cut, *t.shape[1:])) for t in targets)
     size = ensemble.block_size(
       training.ensemble,
       experiment.key,
       experiment.records("fixed"),
-      targets,
+      Records(*full),  # whichever chunk is first, be it a short one
       training.hparams,
       experiment.config.perf.block_mib << 20,
     )
-    cut = store.manifest(directory)["chunk_rows"]
     files.write_new_json(path, min(size, cut))
   return files.read_json(path)
 

@@ -17,15 +17,15 @@ from informed_recon import mesh, prng, tree
 from informed_recon.training.recipe import HParams, Keys, Train
 from informed_recon.types import Records, UserError
 
-# What a block may take where nothing is asked for, measured on two cores.
+# What a block may take where nothing is asked for, tried by hand on two cores.
 # Models that share little are best alone in the cache (a convolutional network:
 # one 5.7, four 4.6 models/s). Those that multiply one large matrix read it in
-# every step: a few times its size, that no longer counts (n = 10,000: 16 models
-# in a block 10.5, 64 of them 12.1 models/s); far past it the cache is lost
+# every step: in a block a few times its size that no longer counts (n = 10,000:
+# 16 models 11.1, 64 of them 12.1 models/s); a larger one leaves the cache again
 # (n = 1,000: 64 models 174, 128 of them 152 models/s).
 CPU_BLOCK_BYTES = 8 << 20
 TIMES_SHARED = 5
-ACCELERATOR_FRACTION = 0.25  # of the device's memory, where it can be asked
+ACCELERATOR_FRACTION = 0.25  # of the device's memory, if known, for a block
 UNDER_WAY = 2  # blocks at a time
 
 
@@ -92,11 +92,12 @@ def block_size(
 ) -> int:
   """Largest power of two of models a device whose training fits the budget.
 
-  By default that is `TIMES_SHARED` the memory of what is made once for all
-  models, and at least `CPU_BLOCK_BYTES` or a share of an accelerator's memory.
-  The working set is read off the compiled program, so the answer depends on the
-  program, the device and the budget alone, never on a timing: two runs on one
-  machine train in the same blocks and end with the same bits.
+  By default the models of a block may take `TIMES_SHARED` the memory of what is
+  made once for all of them, and at least `CPU_BLOCK_BYTES` or a share of an
+  accelerator's memory. The working set is read off the compiled program, so the
+  answer depends on the program, the device and the budget alone, never on a
+  timing: two runs on one machine train in the same blocks and end with the same
+  bits.
 
   Args:
     ensemble: from `make_ensemble`.
@@ -160,7 +161,7 @@ def train_blocks(
 
   `UNDER_WAY` blocks are trained at a time, each from its own thread: one is
   fetched while another trains, and a CPU's cores that have nothing to do in a
-  narrow part of the one work on the other (a quarter more models a second).
+  narrow part of the one work on the other.
   """
   devices = mesh.local()
   width = block * devices.size

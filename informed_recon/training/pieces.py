@@ -1,9 +1,10 @@
 """A gradient over many records, a few of them at a time.
 
 A convolutional network makes megabytes out of every record. Where they leave
-the processor's cache between one operation and the next, memory sets the pace
-(1.4 times as long on two cores, `bench/shadow_training.py`); so the sum over
-the records goes through pieces that stay in it.
+the processor's cache between one operation and the next, memory sets the pace;
+so the sum over the records goes through pieces that stay in it. Networks that
+make little of a record take all at once, for their products are the better the
+larger they are, and cutting copies what they are made from.
 """
 
 from collections.abc import Callable
@@ -14,8 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
-# Of all that a forward pass writes. About a fifth of it is there at a time.
+# Of all that a forward pass writes; only a part of it is there at a time.
 CPU_PIECE_BYTES = 24 << 20
+LARGE_RECORD_BYTES = 128 << 10  # likewise, of one record
 
 
 def gradient(
@@ -24,9 +26,9 @@ def gradient(
   """∇ of `loss(params, *records)`, a sum over records, as of `params`.
 
   `records` are arrays (n, …); the last holds their weights (n,), by which the
-  loss multiplies what each adds to it. On a CPU a network with much to keep for
-  a record takes them in equal pieces, the last one filled up without weight;
-  elsewhere, and where they fit, all at once.
+  loss multiplies what each adds to it. On a CPU a network that writes
+  `LARGE_RECORD_BYTES` or more for one record takes them in equal pieces, the
+  last one filled up without weight; elsewhere, and where they fit, all at once.
   """
   n = len(records[-1])
   size = _size(loss, params, records)
@@ -55,7 +57,7 @@ def _size(loss, params, records) -> int:
   like = jax.eval_shape(lambda tree: tree, params)
   written = _written(jax.make_jaxpr(loss)(like, *one).jaxpr)
   fits = max(int(CPU_PIECE_BYTES / max(written, 1)), 1)
-  if fits >= n:
+  if written < LARGE_RECORD_BYTES or fits >= n:
     return n
   return min(range(fits, fits // 2, -1), key=lambda size: -n % size)
 

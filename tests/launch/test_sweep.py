@@ -22,16 +22,24 @@ def sweep(arg):
 """
 
 
-def _sweep(tmp_path, *arguments):
+def _launch(tmp_path, *arguments):
   config = tmp_path / "swept.py"
   config.write_text(FILE)
   tiny = {k: v for k, v in TINY.items() if k != "split.shadow"}
-  return subprocess.run(
+  pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+  return subprocess.Popen(
     [sys.executable, "-m", "launch.sweep", f"--config={config}"]
     + [f"--workdir={tmp_path}/out", *arguments]
     + [f"--config.{key}={value}" for key, value in tiny.items()],
-    **dict(cwd=ROOT, capture_output=True, text=True),
+    **dict(cwd=ROOT, text=True, **pipes),
   )
+
+
+def _sweep(tmp_path, *arguments):
+  process = _launch(tmp_path, *arguments)
+  out, error = process.communicate()
+  code = process.returncode
+  return subprocess.CompletedProcess(process.args, code, out, error)
 
 
 def test_bad_input_is_one_line_and_exit_code_2(tmp_path):
@@ -75,3 +83,26 @@ def test_two_points_share_what_is_trained_and_are_collected(tmp_path, finished):
   again = _sweep(tmp_path)
   assert again.returncode == 0 and "page: " in again.stdout
   assert {p: p.stat().st_mtime_ns for p in out.rglob("points/*/*")} == before
+
+
+def test_the_same_sweep_launched_twice_at_once(tmp_path, finished):
+  """No chunk is trained twice, and both end with the same results."""
+  processes = [_launch(tmp_path, "--jobs=1") for _ in range(2)]
+  for process in processes:
+    out, error = process.communicate(timeout=600)
+    assert process.returncode == 0, error
+    assert "2 done (of 2)" in out
+  out = tmp_path / "out"
+  rows = [
+    row["chunk"]
+    for path in out.glob("points/*/metrics.jsonl")
+    for row in map(json.loads, path.read_text().splitlines())
+    if row.get("store") == "shadow"
+  ]
+  assert sorted(rows) == list(range(20))
+  ours = files.read_json(out / "points/split.shadow=80/results.json")
+  assert (
+    ours["attacks"] == files.read_json(finished / "results.json")["attacks"]
+  )
+  for chunk in out.glob("stores/*/shadow/chunk-*"):
+    assert chunk.read_bytes() == (finished / "shadow" / chunk.name).read_bytes()

@@ -1,7 +1,10 @@
 """A whole run: its doors, run again, resumed, and under another `perf`."""
 
+import ast
+import inspect
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -20,6 +23,7 @@ from informed_recon import (
 from informed_recon.data import DataSpec
 from informed_recon.dp import accounting
 from informed_recon.dp.bounds import dpsgd_upper
+from informed_recon.stages import shadow
 from informed_recon.training import ensemble, recipe
 from informed_recon.types import Records, UserError
 
@@ -200,6 +204,26 @@ def test_perf_changes_no_answer(finished, tiny_config, tmp_path):
       for metric in ("mse_mean", "mae_mean", "psnr_mean", "ssim_mean"):
         again = other[group][name][metric]
         assert again == pytest.approx(row[metric], rel=0.01), (name, metric)
+
+
+@pytest.mark.parametrize("mechanism", ["none", "dp_sgd"])
+def test_every_module_that_trains_counts(tiny_config, mechanism):
+  """What is not listed could change a row's bits without a word."""
+  config = tiny_config(**{"training.privacy.mechanism": mechanism})
+  modules = {m.__name__: m for m in shadow._modules(config)}
+  imported = set()
+  for module in modules.values():
+    for node in ast.walk(ast.parse(inspect.getsource(module))):
+      if isinstance(node, ast.ImportFrom):
+        imported.add(node.module)
+        imported |= {f"{node.module}.{name.name}" for name in node.names}
+  training = {
+    name
+    for name in imported & set(sys.modules)
+    if name.startswith("informed_recon.training.")
+  }
+  assert "informed_recon.training.recipe" in training
+  assert training <= set(modules)
 
 
 @pytest.mark.parametrize(

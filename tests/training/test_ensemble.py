@@ -151,6 +151,23 @@ def test_blocks_are_under_way_together_and_come_back_in_order(make_records):
   np.testing.assert_array_equal(rows[:, 0], np.arange(16))
 
 
+@pytest.mark.parametrize(
+  "name, options, n", [("mlp", dict(width=10), 300), ("convnet", {}, 12)]
+)
+def test_blocks_under_way_together_change_no_bit(
+  name, options, n, make_records, monkeypatch
+):
+  shape = (32, 32, 3)
+  fixed, targets = make_records(n, shape), make_records(12, shape, seed=1)
+  train = _train(models.build(name, 3, shape, options), 0, steps=3)
+  many = ensemble.make_ensemble(train, Threat())
+  rows = []
+  for count in (1, 3):
+    monkeypatch.setattr(ensemble, "UNDER_WAY", count)
+    rows.append(_blocks(many, fixed, targets, np.arange(12), 2))
+  np.testing.assert_array_equal(*rows)
+
+
 def test_a_block_that_fails_is_not_lost(make_records):
   def many(root, fixed, targets, ids, hparams):
     raise ValueError(f"block of {int(ids[0])}")

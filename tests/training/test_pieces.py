@@ -5,12 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from informed_recon import models, prng
+from informed_recon import models, prng, tree
 from informed_recon.training import cross_entropy, pieces
+from informed_recon.training.recipe import HParams, Keys, Recipe, make_train
+from informed_recon.types import Records
 
 
-@pytest.fixture(scope="module")
-def problem():
+@pytest.fixture
+def problem(monkeypatch):
+  monkeypatch.setattr(pieces, "LARGE_RECORD_BYTES", 0)
   model = models.build("convnet", 3, (8, 8, 2), dict(widths=(4, 5)))
   rng = np.random.default_rng(0)
   x = jnp.asarray(rng.normal(size=(23, 8, 8, 2)), jnp.float32)
@@ -61,8 +64,9 @@ def test_accelerators_take_all_records_at_once(problem, monkeypatch):
 
 @pytest.mark.parametrize("bytes_", [1000, 3000, 9000])
 def test_pieces_leave_no_place_empty_where_they_can(bytes_, monkeypatch):
-  """100 records, where seven fit: pieces of five."""
+  """As 100 records where seven fit: pieces of five."""
   monkeypatch.setattr(pieces, "CPU_PIECE_BYTES", bytes_)
+  monkeypatch.setattr(pieces, "LARGE_RECORD_BYTES", 0)
 
   def loss(params, x, y, weight):
     return jnp.sum(weight * jnp.sum(params * x, axis=-1) ** 2) + 0 * y.sum()
@@ -98,3 +102,39 @@ def test_many_models_at_once(problem, monkeypatch):
     alone = run(jax.tree.map(lambda p, i=i: p[i], many))
     for t, a in zip(*map(jax.tree.leaves, (together, alone))):
       np.testing.assert_allclose(t[i], a, rtol=1e-4, atol=1e-5)
+
+
+def test_small_records_go_together(problem, monkeypatch):
+  monkeypatch.setattr(pieces, "CPU_PIECE_BYTES", 0)
+  monkeypatch.setattr(pieces, "LARGE_RECORD_BYTES", 1 << 30)
+  assert sizes(*problem)[-1] == 23
+
+
+def test_a_network_trained_in_pieces_ends_where_it_would_whole(monkeypatch):
+  """As experiments have it, within a thousandth of what an attack reads."""
+  rng = np.random.default_rng(0)
+  fixed = Records(
+    rng.uniform(size=(12, 32, 32, 3)).astype(np.float32),
+    rng.integers(10, size=12),
+  )
+  target = Records(fixed.x[0] ** 2, fixed.y[1])
+  model = models.build("convnet", 10, (32, 32, 3), {})
+  keys = Keys(prng.root(0), prng.root(1))
+  spec = Recipe(3, optimizer_options=dict(momentum=0.9))
+
+  def run(target):
+    train = jax.jit(make_train(model, spec))
+    return tree.flatten(train(keys, fixed, target, HParams(0.1)))
+
+  def loops(target):
+    train = make_train(model, spec)
+    text = str(jax.make_jaxpr(train)(keys, fixed, target, HParams(0.1)))
+    return text.count("scan[")
+
+  cut, base = run(target), run(None)
+  assert loops(target) == 2  # over the steps, and in each over the pieces
+  monkeypatch.setattr(pieces, "LARGE_RECORD_BYTES", 1 << 40)
+  assert loops(target) == 1
+  whole = run(target)
+  error = np.sqrt(np.mean((cut - whole) ** 2) / np.mean((whole - base) ** 2))
+  assert error < 1e-3
