@@ -3,6 +3,7 @@
 import os
 import pathlib
 import shutil
+import stat
 import subprocess
 import sys
 import threading
@@ -40,8 +41,9 @@ open(work + "/results.json", "w").write('{{"timing_seconds": {{}}}}')
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
   directory = tmp_path_factory.mktemp("slurm")
-  for parent in (directory, directory.parent, directory.parent.parent):
-    parent.chmod(0o755)  # the authentication daemon is no root
+  for folder in (directory, *directory.parents):
+    if not folder.stat().st_mode & stat.S_IXOTH:
+      folder.chmod(0o755)  # the authentication daemon is no root
   script = str(HERE / "cluster.sh")
   subprocess.run([script, "start", str(directory)], check=True)
   before = os.environ.get("SLURM_CONF")
