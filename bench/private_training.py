@@ -68,14 +68,9 @@ def measure(n: int, width: int, count: int, rounds: int):
     block = ensemble.block_size(*args, targets, hparams)
 
     def run(hparams=hparams, count=count, block=block):
-      parts = [slice(0, count)]
-      if block == 1:  # nothing else under way
-        parts = [slice(i, i + 1) for i in range(count)]
-      rows = []
-      for part in parts:
-        some = Records(*(t[part] for t in targets))
-        rows += ensemble.train_blocks(*args, some, ids[part], hparams, block)
-      return np.concatenate(rows)
+      some = Records(*(t[:count] for t in targets))
+      rows = ensemble.train_blocks(*args, some, ids[:count], hparams, block)
+      return np.concatenate(list(rows))
 
     return run, block
 
@@ -98,7 +93,8 @@ def measure(n: int, width: int, count: int, rounds: int):
   cases = dict(
     ours=ours,
     plain=plain,
-    one_at_a_time=lambda: ours(count=some, block=1),
+    # One block each, or two of them would be under way.
+    one_at_a_time=lambda: [ours(count=1, block=1) for _ in range(some)],
     per_record_gradients=lambda: repeat(loop, NOISE_MULTIPLIER),
   )
   init = model.init(prng.stream(root, "init"))

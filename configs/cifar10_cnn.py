@@ -41,5 +41,4 @@ def get_config(arg: str = ""):
     config.training.learning_rate = 0.05  # 20 steps of it learn something
     config.model.options.update(widths=(4, 8), pooling="stride")
     config.evaluation.classifier.options.widths = (4, 8)
-    config.perceptual.update(widths=(4, 8), epochs=1)
   return config

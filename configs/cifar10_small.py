@@ -3,10 +3,12 @@
 100 fixed records, 50 full-batch steps, 5,000 shadow models of 36,298
 parameters. The sweep is the ablation of the reconstructor's loss: MAE + MSE,
 with the perceptual term, with the adversarial one as well; its points share
-their models. The weights are not tuned. Needs the TFDS set `cifar10`.
+their models, and `:ablation` leaves out the network it does not concern. The
+weights are not tuned. Needs the TFDS set `cifar10`.
 
 python -m launch.run --config=configs/cifar10_small.py --workdir=runs/cifar10
-python -m launch.sweep --config=configs/cifar10_small.py --workdir=runs/ablation
+python -m launch.sweep --config=configs/cifar10_small.py:ablation \
+  --workdir=runs/ablation
 """
 
 from configs import default
@@ -36,12 +38,13 @@ def get_config(arg: str = ""):
     widths=(16, 32, 64), kernel=3, pooling="mean", activation="elu"
   )
   config.perf.chunk_models = 100
-  if default.is_quick(arg):
+  if arg == "ablation":
+    del config.reconstructors.mlp
+  elif default.is_quick(arg):
     config = default.quick(config)
     config.training.learning_rate = 0.05  # 20 steps of it learn something
     config.model.options.widths = (4, 8)
     config.evaluation.classifier.options.widths = (4, 8)
-    config.perceptual.update(widths=(4, 8), epochs=1)
   return config
 
 

@@ -184,4 +184,6 @@ def quick(config: ConfigDict) -> ConfigDict:
     if spec.network == "conv":
       spec.options.channels = 8
     spec.epochs = 5
+  if "perceptual" in config:
+    config.perceptual.update(widths=(4, 8), epochs=1)
   return config

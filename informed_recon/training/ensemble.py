@@ -17,12 +17,10 @@ from informed_recon import mesh, prng, tree
 from informed_recon.training.recipe import HParams, Keys, Train
 from informed_recon.types import Records, UserError
 
-# What a block may take where nothing is asked for, tried by hand on two cores.
-# Models that share little are best alone in the cache (a convolutional network:
-# one 5.7, four 4.6 models/s). Those that multiply one large matrix read it in
-# every step: in a block a few times its size that no longer counts (n = 10,000:
-# 16 models 11.1, 64 of them 12.1 models/s); a larger one leaves the cache again
-# (n = 1,000: 64 models 174, 128 of them 152 models/s).
+# What a block may take where nothing is asked for; found by trial on two cores.
+# Models that share little are best alone in the cache. Those that multiply one
+# large matrix read it in every step: in a block a few times its size that no
+# longer counts, and a much larger one leaves the cache again.
 CPU_BLOCK_BYTES = 8 << 20
 TIMES_SHARED = 5
 ACCELERATOR_FRACTION = 0.25  # of the device's memory, if known, for a block

@@ -210,11 +210,10 @@ def test_the_fixed_set_is_never_copied_per_model(
   assert _largest_array(naive, fixed, targets) >= copied
 
 
-@pytest.mark.parametrize("mib", [2])
-def test_block_size_is_the_largest_that_fits(mlp, make_records, mib):
+def test_block_size_is_the_largest_that_fits(mlp, make_records):
   fixed, targets = make_records(500), make_records(4096, seed=1)
   many = ensemble.make_ensemble(_train(mlp, 0, steps=3), Threat())
-  budget = mib << 20
+  budget = 2 << 20
 
   def memory(size):
     batch = Records(*(a[:size] for a in targets))
@@ -249,20 +248,21 @@ def test_a_budget_below_one_model(mlp, make_records):
     ensemble.block_size(*args, budget_bytes=10_000)
 
 
-def test_a_block_takes_as_much_as_its_models_share(
+def test_a_block_grows_with_what_its_models_share(
   mlp, make_records, monkeypatch
 ):
   """By default, however small the cache: it reads all of that every step."""
   monkeypatch.setattr(ensemble, "_default_budget", lambda: 1)
-  fixed, targets = (
-    make_records(2000, (20, 20, 3)),
-    make_records(64, (20, 20, 3)),
-  )
-  model = models.build("mlp", 3, (20, 20, 3), dict(width=5))
+  shape = (20, 20, 3)
+  fixed, targets = make_records(2000, shape), make_records(1024, shape)
+  model = models.build("mlp", 3, shape, dict(width=5))
   many = ensemble.make_ensemble(_train(model, 0), Threat())
-  size = ensemble.block_size(many, ROOT, fixed, targets, HPARAMS)
-  # 2,000 records of 1,200 numbers, in float32; 2,000 by 5 units a model.
-  assert 8 <= size <= 64
+  sizes = []
+  for times in (0, 5, 10):
+    monkeypatch.setattr(ensemble, "TIMES_SHARED", times)
+    args = many, ROOT, fixed, targets, HPARAMS
+    sizes.append(ensemble.block_size(*args))
+  assert 1 == sizes[0] < 8 <= sizes[1] < sizes[2] == 2 * sizes[1]
 
 
 def test_base_model_has_the_shared_keys(mlp, make_records):
