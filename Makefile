@@ -23,8 +23,7 @@ demo: install
 
 test: install
 	$(BIN)/python -m ruff check .
-	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile --ignore=tests/slurm
-	$(BIN)/python -m pytest tests/slurm  # its jobs do not bear xdist's workers
+	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile
 
 lint: install
 	$(BIN)/python -m ruff check . && $(BIN)/python -m ruff format --check .
