@@ -4,7 +4,9 @@
 parameters. The sweep is the ablation of the reconstructor's loss: MAE + MSE,
 with the perceptual term, with the adversarial one as well; its points share
 their models, and `:ablation` leaves out the network it does not concern. The
-weights are not tuned. Needs the TFDS set `cifar10`.
+weights are not tuned. Needs the TFDS set `cifar10`. With
+--config.data.shadow=svhn_cropped the adversary's shadow targets are house
+numbers.
 
 python -m launch.run --config=configs/cifar10_small.py --workdir=runs/cifar10
 python -m launch.sweep --config=configs/cifar10_small.py:ablation \
@@ -20,6 +22,7 @@ def get_config(arg: str = ""):
   config = default.get_config()
   config.title = "CIFAR-10, a small convolutional network"
   config.data.update(source="tfds", name="cifar10")
+  config.data.shadow = ""  # set to take the shadow targets from; "": the same
   config.split.update(accuracy=1000, targets=500, fixed=100, shadow=5000)
   config.model.name = "convnet"
   config.model.options = dict(

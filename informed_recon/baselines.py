@@ -79,6 +79,7 @@ def ridge(
     guess = (x[cut:] @ weights + intercept).clip(0, 1)
     losses.append(float(np.mean((guess - y[cut:]) ** 2)))
   penalty = penalties[int(np.argmin(losses))]
+  del solve  # and its copy of x, which may be gigabytes
   weights, intercept = _solver(x, y)(penalty)
   return Ridge(standard, weights, intercept, penalty)
 

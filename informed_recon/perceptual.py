@@ -24,6 +24,8 @@ import dataclasses
 import hashlib
 import io
 import pathlib
+import zipfile
+import zlib
 from functools import partial
 from typing import NamedTuple
 
@@ -117,13 +119,14 @@ def published(path: str, sha256: str, shape: tuple[int, ...]) -> Distance:
   try:
     with np.load(io.BytesIO(raw), allow_pickle=False) as file:
       weights = {name: jnp.asarray(file[name], jnp.float32) for name in file}
-  except ValueError:
+  # An .npy, none at all, a torn one: numpy has an error for each.
+  except (ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
     weights = {}
-  backbone, names = _backbone(weights), set(weights)
-  if backbone is None or names != _names(backbone):
+  wrong = _wrong(weights)
+  if wrong:
     raise UserError(
       f"{path} does not hold AlexNet's or VGG16's weights as "
-      f"informed_recon/perceptual.py wants them: found {sorted(names)[:4]}"
+      f"informed_recon/perceptual.py wants them: {wrong}"
     )
   example = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
   features = partial(_published_features, weights)
@@ -202,12 +205,32 @@ def _backbone(weights: dict) -> Backbone | None:
   return known.get(count)
 
 
-def _names(backbone: Backbone) -> set[str]:
-  convolutions = range(sum(backbone.convolutions))
-  kinds = ("kernel", "bias")
-  return {f"conv{i}/{kind}" for i in convolutions for kind in kinds} | {
-    f"lin{i}" for i in range(len(backbone.convolutions))
-  }
+def _wrong(weights: dict) -> str:
+  """What keeps weights from being a network's; "" if nothing does."""
+  backbone, channels, i = _backbone(weights), 3, 0
+  wanted = {}
+  for stage, count in enumerate(backbone.convolutions if backbone else ()):
+    for _ in range(count):
+      kernel = np.shape(weights.get(f"conv{i}/kernel", 0))
+      if len(kernel) != 4 or kernel[2] != channels:
+        return (
+          f"conv{i}/kernel has the shape {kernel}, not (kh, kw, {channels}, "
+          "c_out)"
+        )
+      channels = kernel[3]
+      wanted |= {f"conv{i}/kernel": kernel, f"conv{i}/bias": (channels,)}
+      i += 1
+    wanted[f"lin{stage}"] = (channels,)
+  if backbone is None or weights.keys() != wanted.keys():
+    return f"found {sorted(weights)[:4]}"
+  for name, shape in wanted.items():
+    if weights[name].shape != shape:
+      return f"{name} has the shape {weights[name].shape}, not {shape}"
+    if not jnp.isfinite(weights[name]).all():
+      return f"{name} is not finite"
+    if name.startswith("lin") and (weights[name] < 0).any():
+      return f"{name} is negative somewhere"
+  return ""
 
 
 def _published_features(weights: dict, x: jax.Array) -> list[jax.Array]:

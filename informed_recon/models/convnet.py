@@ -46,5 +46,10 @@ class Network(nn.Module):
         conv_general_dilated=patch_product,
       )(x)
       x = activation(self.activation)(x)
+      if self.pooling in POOLING and min(x.shape[1:3]) < 2:
+        raise UserError(
+          f"convnet halves its images {len(self.widths)} times, once a width, "
+          "and these are too small for it; give fewer widths"
+        )
       x = POOLING.get(self.pooling, lambda x: x)(x)
     return nn.Dense(self.num_classes)(x.reshape(x.shape[0], -1))

@@ -32,10 +32,11 @@ class Network(nn.Module):
       raise UserError(
         f"resnet wants images (h, w, c), got records of shape {x.shape[1:]}"
       )
-    if any(width % self.groups for width in self.widths):
+    groups = self.groups
+    if groups < 1 or not self.widths or any(w % groups for w in self.widths):
       raise UserError(
-        f"resnet's groups must divide its widths {self.widths}, "
-        f"got {self.groups}"
+        "resnet wants widths, and groups that divide them, got "
+        f"{self.widths} and {groups}"
       )
     act = activation(self.activation)
 

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from informed_recon import registry, tree
 from informed_recon.models import construct, shapes
+from informed_recon.types import UserError
 
 
 def build(
@@ -27,6 +28,8 @@ def build(
   Raises:
     UserError: unknown name or option, or released parameters it cannot read.
   """
+  if not 0 <= options.get("dropout", 0.0) < 1:
+    raise UserError(f"dropout must lie in [0, 1), got {options['dropout']}")
   network = construct(
     registry.find("reconstructors", name).Network,
     name,

@@ -40,6 +40,7 @@ HIDDEN = 128  # units between what tells of the errors and the errors
 EPS = 1e-6
 COARSEST = 4  # pixels a side, where the decoder begins
 GROUPS = 4  # of the norms; channels are multiples of it
+SKEW = 2.0  # times the record's proportions: no map of it is longer or higher
 
 
 class Network(nn.Module):
@@ -196,23 +197,40 @@ def _readable(
   """The first visible dense kernel whose inputs are the record or a feature
   map, and that map's shape (h', w', c').
 
-  Where there are convolutions, the map has the channels of one of them, the
-  widest that fits, and the record's proportions.
+  Where there are convolutions, the map has the channels of the last one, and
+  among the sizes of its area the one nearest to the record's proportions, up to
+  `SKEW` from them.
   """
   height, width, _ = record_shape
-  widths = {leaf.shape[-1] for leaf in layout if len(leaf.shape) == 4}
+  kernels = [leaf for leaf in layout if len(leaf.shape) == 4]
   for leaf in visible:
     if len(leaf.shape) != 2:
       continue
-    if not widths and leaf.shape[0] == math.prod(record_shape):
-      return leaf, record_shape
-    for channels in sorted(widths, reverse=True):
-      area = leaf.shape[0] / channels
-      high = max(round(math.sqrt(area * height / width)), 1)
-      wide = max(round(high * width / height), 1)
-      if high * wide == area and high <= height:
-        return leaf, (high, wide, channels)
+    inputs = leaf.shape[0]
+    if not kernels:
+      if inputs == math.prod(record_shape):
+        return leaf, record_shape
+      continue
+    channels = max(kernels, key=lambda k: _natural(k.name)).shape[-1]
+    if inputs % channels:
+      continue
+    area = inputs // channels
+
+    def skew(high, area=area):
+      return abs(math.log(high / (area // high) * width / height))
+
+    sizes = [high for high in range(1, height + 1) if area % high == 0]
+    sizes = [high for high in sizes if area // high <= width]
+    high = min(sizes, key=skew, default=None)
+    if high and skew(high) <= math.log(SKEW):
+      return leaf, (high, area // high, channels)
   return None
+
+
+def _natural(name: str) -> list[str | int]:
+  """Orders Conv_10 after Conv_9."""
+  parts = re.split(r"(\d+)", name)
+  return [int(part) if i % 2 else part for i, part in enumerate(parts)]
 
 
 def _resized(x: jax.Array, size: tuple[int, int], method: str) -> jax.Array:

@@ -4,6 +4,7 @@ Every stage can be run again: it finds what is done and does the rest. Stages
 are the only code that sees a ConfigDict; below them everything is arguments.
 """
 
+import dataclasses
 import hashlib
 import importlib.metadata
 import json
@@ -42,6 +43,7 @@ from informed_recon.types import Records, UserError
 # Part of the split -> its store: a shadow model for every shadow target, a
 # released model for every evaluation target.
 STORES = {"targets": "released", "shadow": "shadow"}
+PURPOSES = ("loss", "judge")  # of a perceptual distance
 CLAIM = "run"  # beside it lies the claim of the process that runs a workdir
 
 
@@ -109,15 +111,28 @@ class Experiment(NamedTuple):
     lit = np.any(self.records("fixed").x, axis=0)
     return make_train(self.model(), recipe, lit=lit, remat=remat)
 
+  def taught(self) -> tuple[Records, int]:
+    """What the adversary holds, and its number of classes, for networks that
+    learn to see it: a foreign record's label is a class of its own."""
+    held, classes = self.held(), self.dataset.num_classes
+    own, foreign = self.dataset.sizes
+    if not foreign:
+      return held, classes
+    is_foreign = np.concatenate([self.split.fixed, self.split.shadow]) >= own
+    return held._replace(y=held.y + classes * is_foreign), 2 * classes
+
   def perceptual(self, purpose: str) -> perceptual.Distance | None:
-    """The config's perceptual distance, if it has one; features that are
-    trained for it are a purpose's own."""
+    """The config's perceptual distance, if it has one, for one of `PURPOSES`.
+
+    What a reconstructor was trained to please is no judge: features that are
+    trained here are a purpose's own, and published ones that a loss looks at
+    are judged by trained ones.
+    """
     if "perceptual" not in self.config:
       return None
     return perceptual.build(
-      perceptual.Spec(**self.config.perceptual),
-      self.held(),
-      self.dataset.num_classes,
+      _features(self.config, purpose),
+      *self.taught(),
       prng.stream(self.key, f"perceptual {purpose}"),
       self.config.perf.lpips,
     )
@@ -126,6 +141,16 @@ class Experiment(NamedTuple):
     """Appends one line to metrics.jsonl."""
     with open(self.workdir / "metrics.jsonl", "a") as file:
       file.write(json.dumps(row) + "\n")
+
+
+def _features(config: ConfigDict, purpose: str) -> perceptual.Spec:
+  """Which features a purpose takes."""
+  spec = perceptual.Spec(**config.perceptual)
+  specs = config.reconstructors.values()
+  in_loss = any(s.get("perceptual_weight", 0.0) for s in specs)
+  if purpose == "judge" and in_loss:
+    return dataclasses.replace(spec, sha256="")
+  return spec
 
 
 def build(
@@ -152,10 +177,11 @@ def build(
   )
   reporter(config)
   if "perceptual" in config:
-    perceptual.check(
-      perceptual.Spec(**config.perceptual),
-      *(dataset.shape, dataset.num_classes, config.perf.lpips),
-    )
+    kind = dataset.shape, dataset.num_classes
+    loss, judge = (_features(config, purpose) for purpose in PURPOSES)
+    perceptual.check(loss, *kind, config.perf.lpips)
+    if judge != loss:
+      perceptual.check(judge, *kind, "")
   for stage in config.stages:
     check = getattr(registry.find("stages", stage), "check", None)
     if check is not None:

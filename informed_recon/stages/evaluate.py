@@ -77,7 +77,6 @@ def run(experiment: Experiment) -> None:
   targets = experiment.records("targets").x
   oracle, guesses = _baselines(experiment)
   judge = _judge(experiment) if experiment.dataset.num_classes else None
-  # Features of its own: what a reconstructor was trained to please is no judge.
   distance = experiment.perceptual("judge")
   guesses_of_all = guesses | {name: a["x"] for name, a in attacks.items()}
   per_target, rows = {}, {}
@@ -277,9 +276,10 @@ def _tpr(truth: np.ndarray, guess: np.ndarray, fprs: tuple[float, ...]) -> dict:
 
 def _judge_model(experiment: Experiment) -> models.Model:
   spec = experiment.config.evaluation.classifier
+  _, classes = experiment.taught()
   return models.build(
     spec.name,
-    experiment.dataset.num_classes,
+    classes,
     experiment.dataset.shape,
     spec.options.to_dict(),
   )
@@ -291,6 +291,6 @@ def _judge(experiment: Experiment) -> Callable[[np.ndarray], np.ndarray]:
   return classifier.fit(
     _judge_model(experiment),
     classifier.Classifier(**spec),
-    experiment.held(),
+    experiment.taught()[0],
     prng.stream(experiment.key, "judge"),
   )

@@ -94,7 +94,8 @@ def test_a_residual_block_adds_to_what_it_sees():
   "shape, options, message",
   [
     ((8,), {}, "wants images"),
-    ((8, 8, 1), dict(widths=(4, 6), groups=4), r"divide its widths \(4, 6\)"),
+    ((8, 8, 1), dict(widths=(4, 6), groups=4), r"divide them, got \(4, 6\)"),
+    ((8, 8, 1), dict(widths=(4, 8), groups=0), "and groups that divide them"),
   ],
 )
 def test_what_the_resnet_cannot_be_is_said(shape, options, message):
