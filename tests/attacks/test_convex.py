@@ -180,28 +180,31 @@ def test_gamma_with_its_canonical_link():
 
 @pytest.mark.parametrize("family,K", [("logistic", 1), ("softmax", 4)])
 def test_weights_rounded_to_float32(family, K):
-  rng = np.random.default_rng(0)
-  # Rounding every weight moves every record's gradient: many, large errors.
-  n = 4000
-  x, y, labels = sample(family, rng, n, 6, K)
-  x = x.astype(np.float32)
-  weights, intercept = fit(family, x.astype(float), y, np.ones(n), 1.0)
-  exact = reconstruct(family, weights, intercept, x[:-1], labels[:-1], l2=1.0)
-  rounded = reconstruct(
-    family,
-    weights.astype(np.float32),
-    intercept.astype(np.float32),
-    x[:-1],
-    labels[:-1],
-    l2=1.0,
-  )
-  assert exact.identifiable and rounded.identifiable
-  assert np.abs(exact.x - x[-1]).max() < 1e-9
-  error = np.abs(rounded.x - x[-1]).max()
-  assert 1e-6 < error < 1e-2
+  residuals = []
+  for seed in range(4):
+    rng = np.random.default_rng(seed)
+    # Rounding every weight moves every record's gradient: many, large errors.
+    n = 4000
+    x, y, labels = sample(family, rng, n, 6, K)
+    x = x.astype(np.float32)
+    weights, intercept = fit(family, x.astype(float), y, np.ones(n), 1.0)
+    exact = reconstruct(family, weights, intercept, x[:-1], labels[:-1], l2=1.0)
+    rounded = reconstruct(
+      family,
+      weights.astype(np.float32),
+      intercept.astype(np.float32),
+      x[:-1],
+      labels[:-1],
+      l2=1.0,
+    )
+    assert exact.identifiable and rounded.identifiable
+    assert np.abs(exact.x - x[-1]).max() < 1e-9
+    error = np.abs(rounded.x - x[-1]).max()
+    assert 1e-6 < error < 1e-2
+    assert rounded.y == exact.y == labels[-1]
+    residuals.append(rounded.residual)
   # What float64 weights would not be trusted with.
-  assert rounded.residual > convex.TOLERANCE
-  assert rounded.y == exact.y == labels[-1]
+  assert max(residuals) > convex.TOLERANCE
 
 
 def test_weight_shapes_and_batch_agree_with_one_by_one():
