@@ -121,8 +121,9 @@ def get_config(arg: str = "") -> ConfigDict:
         optimizer_options=dict(momentum=0.9),
         schedule="constant",
         learning_rate=0.1,
-        # float32 | bfloat16, of the first layer. Each model is then trained as
-        # its difference to a base run: for accelerators, at a loss of accuracy.
+        # float32 | tensorfloat32 | bfloat16, of the first layer. With the last
+        # two each model is trained as its difference to a base run: faster on
+        # accelerators, at a loss of accuracy (docs/performance.md).
         products="float32",
         l2=0.0,  # coefficient of (l2/2)|params|^2, beside the mean loss
         privacy=dict(  # the rest is idle where the mechanism is "none"

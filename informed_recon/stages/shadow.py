@@ -1,9 +1,12 @@
 """Trains the base model, the shadow models and the released models."""
 
 import ast
+import contextlib
 import inspect
 import pathlib
+import threading
 from collections.abc import Set
+from concurrent import futures
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -65,11 +68,8 @@ def check(experiment: Experiment) -> None:
   experiment.privacy()
   _training(experiment)
   config, split = experiment.config, experiment.split
-  needed = ["accuracy"]
-  needed += ["shadow"] if "reconstructor" in config.stages else []
-  for part in needed:
-    if not len(getattr(split, part)):
-      raise UserError(f"split.{part} must be at least 1 for this experiment")
+  if "reconstructor" in config.stages and not len(split.shadow):
+    raise UserError("split.shadow must be at least 1 for a reconstructor")
   size, known = config.training.batch_size, len(split.fixed)
   if size > known:  # the base model is trained on the fixed set alone
     raise UserError(
@@ -218,39 +218,65 @@ def _fill(
       bar.update(len(rows))
     return np.concatenate(parts)
 
+  ours = set()  # chunks this process has trained; they need not be written yet
+
   def done(i: int) -> bool:
     chunk = chunks[i]
-    return chunk.intact() if chunk.path in suspects else chunk.marked()
+    found = chunk.intact if chunk.path in suspects else chunk.marked
+    return i in ours or found()
 
   def undone() -> list[int]:
     marked = store.marked(chunks)
     left = [
       i
       for i, chunk in enumerate(chunks)
-      if chunk not in marked or (chunk.path in suspects and not chunk.intact())
+      if not (chunk in marked and chunk.path not in suspects or done(i))
     ]
     bar.n = bar.total - sum(chunks[i].end - chunks[i].start for i in left)
     return left
 
   first = len(chunks) * jax.process_index() // jax.process_count()
-  with tqdm(total=chunks[-1].end, desc=name, unit="model") as bar:
-    for i in claims.each([c.path for c in chunks], done, undone, first):
-      store.discard(chunks[i])  # what a killed holder left of it
-      rows = train(chunks[i])
-      diverged = int((~np.isfinite(rows)).any(1).sum())
-      if diverged:
-        raise UserError(
-          f"{diverged} of {len(rows)} {name} models diverged (parameters that "
-          "are not finite); lower training.learning_rate"
-        )
-      store.write_chunk(chunks[i], rows)
-      experiment.log(
-        stage="shadow",
-        store=name,
-        chunk=i,
-        of=len(chunks),
-        process=jax.process_index(),
+  devices, over = threading.Lock(), threading.Event()
+
+  def work() -> None:
+    """Chunk after chunk; while one is written, the other thread trains."""
+    pieces = claims.each([c.path for c in chunks], done, undone, first)
+    with contextlib.closing(pieces):
+      while True:
+        with devices:
+          i = next(pieces, None)  # lets go of the last one, which is written
+          if i is None or over.is_set():
+            return
+          store.discard(chunks[i])  # what a killed holder left of it
+          rows = train(chunks[i])
+          ours.add(i)
+        write(i, rows)
+
+  def write(i: int, rows: np.ndarray) -> None:
+    diverged = int((~np.isfinite(rows)).any(1).sum())
+    if diverged:
+      raise UserError(
+        f"{diverged} of {len(rows)} {name} models diverged (parameters that "
+        "are not finite); lower training.learning_rate"
       )
+    store.write_chunk(chunks[i], rows)
+    experiment.log(
+      stage="shadow",
+      store=name,
+      chunk=i,
+      of=len(chunks),
+      process=jax.process_index(),
+    )
+
+  with (
+    tqdm(total=chunks[-1].end, desc=name, unit="model") as bar,
+    futures.ThreadPoolExecutor(2) as threads,
+  ):
+    try:
+      for end in futures.as_completed([threads.submit(work) for _ in range(2)]):
+        end.result()
+    finally:
+      over.set()
 
 
 def _block(
@@ -278,8 +304,8 @@ def _block(
 
 
 def _about(experiment: Experiment) -> dict:
-  """Accuracy of the released models on records nobody trained on, and what
-  the report says of them."""
+  """Accuracy of the released models on records nobody trained on, where there
+  are any, and what the report says of them."""
   model, threat = experiment.model(), experiment.config.threat
   x, y = map(jnp.asarray, experiment.records("accuracy"))
   like = jax.eval_shape(model.init, experiment.key)
@@ -293,11 +319,13 @@ def _about(experiment: Experiment) -> dict:
     return jax.lax.map(one, rows, batch_size=32)
 
   released = experiment.rows("targets").all()
-  mean, interval = metrics.mean_ci95(np.asarray(accuracy(released), float))
+  mean = interval = None
+  if len(y):
+    mean, interval = metrics.mean_ci95(np.asarray(accuracy(released), float))
   init = "and" if threat.shared_init else "but not"
   return dict(
     test_accuracy_mean=mean,
-    test_accuracy_mean_ci95=list(interval),
+    test_accuracy_mean_ci95=interval and list(interval),
     model=experiment.config.model.name,
     parameters=model.num_params,
     models=len(released),

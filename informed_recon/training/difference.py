@@ -20,8 +20,8 @@ from informed_recon.training.recipe import Program
 from informed_recon.types import Records
 
 
-def program(plain: Program, form, loss: Callable, mean: Callable, dtype: str):
-  """`plain` with the shared products of the differences in `dtype`.
+def program(plain: Program, form, loss: Callable, mean: Callable, number: str):
+  """`plain` with the shared products of the differences in shorter numbers.
 
   Args:
     plain: holds (first layer as `form` has it, further leaves) of a model.
@@ -29,27 +29,27 @@ def program(plain: Program, form, loss: Callable, mean: Callable, dtype: str):
     loss: (leaves, products, *of the data, present=) -> sum of losses, where
       `present` weighs the target.
     mean: (sum's gradient, what is held, hparams) -> the objective's gradient.
-    dtype: such as bfloat16; sums are float32.
+    number: one of `recipe.PRODUCTS`; sums are float32.
   """
 
   def enter(params, fixed, target):
     nobody = Records(*map(jnp.zeros_like, target))
-    base, (of_base, _) = plain.enter(params, fixed, nobody)
+    base, of_base = plain.enter(params, fixed, nobody)
     held, (of_model, data) = plain.enter(params, fixed, target)
     difference = jax.tree.map(jnp.zeros_like, held)
-    given = of_base, of_model, first_layer.lowered(of_model, dtype), data
+    given = of_base, of_model, first_layer.lowered(of_model, number), data
     return (base, difference), given
 
   def gradient(held, given, hparams):
     (base, leaves), (moved, changes) = held
-    of_base, of_model, low, data = given
-    # The target's product with the base differs from model to model, and
-    # `of_base`, which knows no target, does not.
+    (of_base, base_data), of_model, low, data = given
+    # The target's product with the base and its label differ from model to
+    # model; what knows of neither is computed once for all of them.
     z, nothing = form.products(base, of_base)
     _, z_target = form.products(base, of_model)
-    dz, dz_target = form.products(moved, low)
+    dz, dz_target = form.products(moved, low, number)
     base_grads, (base_delta, _) = jax.grad(loss, (0, 1))(
-      leaves, (z, nothing), *data, present=0.0
+      leaves, (z, nothing), *base_data, present=0.0
     )
     grads, (delta, target_delta) = jax.grad(loss, (0, 1))(
       jax.tree.map(jnp.add, leaves, changes),
@@ -60,7 +60,7 @@ def program(plain: Program, form, loss: Callable, mean: Callable, dtype: str):
     total = (
       (form.pull(base_delta, none, base, of_base), base_grads),
       (
-        form.pull(delta - base_delta, target_delta, moved, low),
+        form.pull(delta - base_delta, target_delta, moved, low, number),
         jax.tree.map(jnp.subtract, grads, base_grads),
       ),
     )

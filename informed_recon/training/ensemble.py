@@ -117,7 +117,9 @@ def block_size(
     )
     ids = jax.ShapeDtypeStruct((size,), jnp.int32)
     lowered = ensemble.lower(root, fixed, batch, ids, hparams)
-    memory = lowered.compile().memory_analysis()
+    # A GPU's compiler tries its ways of each product otherwise, for seconds.
+    untried = {"xla_gpu_autotune_level": "0"}
+    memory = lowered.compile(compiler_options=untried).memory_analysis()
     return memory.temp_size_in_bytes + memory.output_size_in_bytes
 
   # Affine in the number of models where these are many: two sizes tell.

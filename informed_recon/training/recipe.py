@@ -29,8 +29,9 @@ class Recipe:
   optimizer: str = "sgd"
   optimizer_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   schedule: str = "constant"
-  # bfloat16: the first layer's products with what all models share, each model
-  # trained as its difference to a base run (`training.difference`).
+  # Other than float32: of the first layer's products with what all models
+  # share, each model trained as its difference to a base run
+  # (`training.difference`).
   products: str = "float32"
   mechanism: str = "none"  # file name in informed_recon/mechanisms/
   sampling_probability: float = 1.0  # of a record in a step; dp_sgd
@@ -73,7 +74,7 @@ class Program(NamedTuple):
   leave: Callable[[Any, Any], Any]  # held, given -> params
 
 
-PRODUCTS = ("float32", "bfloat16")
+PRODUCTS = ("float32", "tensorfloat32", "bfloat16")
 
 Train = Callable[[Keys, Records, Records, HParams], Any]
 Gradient = Callable[[Keys, jax.Array, Any, Records, Records, HParams], Any]
