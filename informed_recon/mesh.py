@@ -23,9 +23,9 @@ def local(batch: int = 0) -> Mesh:
   )
 
 
-def split(mesh: Mesh) -> NamedSharding:
-  """The first axis cut into one part a device."""
-  return NamedSharding(mesh, PartitionSpec(AXIS))
+def split(mesh: Mesh, axis: int = 0) -> NamedSharding:
+  """An axis cut into one part a device."""
+  return NamedSharding(mesh, PartitionSpec(*[None] * axis, AXIS))
 
 
 def whole(mesh: Mesh) -> NamedSharding:

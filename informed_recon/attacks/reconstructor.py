@@ -28,6 +28,10 @@ from informed_recon.standard import Standard, standardise
 from informed_recon.store import Rows
 from informed_recon.types import UserError
 
+# Of an accelerator's memory: what shadow models may take there; for a moment
+# they are there twice.
+RESIDENT = 0.4
+
 
 class State(NamedTuple):
   """All that changes while fitting; a checkpoint holds just this."""
@@ -120,6 +124,7 @@ def fit(
   standard, perceptual = jax.device_put(
     (Standard(*standard), perceptual), mesh.whole(devices)
   )
+  resident = _resident(rows, records, devices)
   held_records = records[held_ids]
   directory.mkdir(parents=True, exist_ok=True)
 
@@ -143,14 +148,21 @@ def fit(
       shuffle = np.random.default_rng(_seed(key, f"epoch {epoch}"))
       ids = shuffle.permutation(train_ids)[: steps * spec.batch_size]
       learner = Learner(*(getattr(state, name) for name in Learner._fields))
-      values = []
-      batches = _batches(rows, records, ids, spec.batch_size)
-      for i, pair in enumerate(batches):
-        pair = jax.device_put(pair, mesh.split(devices))
-        learner, value = learn.step(
-          learner, standard, perceptual, *pair, epoch * steps + i
+      if resident:
+        order = ids.astype(np.int32).reshape(steps, spec.batch_size)
+        order = jax.device_put(order, mesh.split(devices, axis=1))
+        learner, values = learn.epoch(
+          learner, standard, perceptual, *resident, order, epoch * steps
         )
-        values.append(value)
+      else:
+        values = []
+        batches = _batches(rows, records, ids, spec.batch_size)
+        for i, pair in enumerate(batches):
+          pair = jax.device_put(pair, mesh.split(devices))
+          learner, value = learn.step(
+            learner, standard, perceptual, *pair, epoch * steps + i
+          )
+          values.append(value)
       train_loss = float(np.mean(jax.device_get(values)))
       loss = evaluate(learner.answering)
       if not np.isfinite([train_loss, loss if held else 0.0]).all():
@@ -187,6 +199,18 @@ def fit(
     return np.concatenate(parts)
 
   return attack
+
+
+def _resident(rows: Rows, records: np.ndarray, devices: jax.sharding.Mesh):
+  """θ (N, P) and z (N, *shape) on every accelerator, or None: on a CPU, and
+  where they are too large, batches are read from the memory map."""
+  size = 4 * len(rows) * rows.num_params + records.nbytes
+  for device in devices.devices.flat:
+    limit = (device.memory_stats() or {}).get("bytes_limit", 0)
+    if device.platform == "cpu" or size > RESIDENT * limit:
+      return None
+  parts = jax.device_put((rows.chunks, records), mesh.whole(devices))
+  return jnp.concatenate(parts[0]), parts[1]
 
 
 def _held(spec: Fit, shadows: int) -> int:

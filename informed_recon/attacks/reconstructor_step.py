@@ -14,6 +14,7 @@ initialisation that no flip leaves alone. More pairs are more shadow models.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
@@ -74,6 +75,10 @@ class Steps(NamedTuple):
   # (learner, standard, perceptual, θ (B, P), z, count) -> learner, mean loss
   # of the batch without the discriminator's; the learner's buffers are donated
   step: Callable
+  # The steps of an epoch in one program, from what lies on the device:
+  # (learner, standard, perceptual, θ (N, P), z (N, *shape), order (S, B), count
+  # of the first) -> learner, losses (S,)
+  epoch: Callable
   predict: Callable  # (params, standard, θ) -> z
   summed_loss: Callable  # (params, standard, perceptual, θ, z) -> that loss
 
@@ -81,8 +86,19 @@ class Steps(NamedTuple):
 def check(spec: Fit) -> None:
   weights = ("mae", "mse", "perceptual", "adversarial")
   for name in (f"{w}_weight" for w in weights):
-    if getattr(spec, name) < 0:
-      raise UserError(f"{name} must be at least 0, got {getattr(spec, name)}")
+    if not 0 <= getattr(spec, name) < math.inf:
+      raise UserError(
+        f"{name} must be at least 0 and finite, got {getattr(spec, name)}"
+      )
+  if not spec.mae_weight + spec.mse_weight + spec.perceptual_weight:
+    raise UserError(
+      "one of mae_weight, mse_weight and perceptual_weight must be above 0: "
+      "nothing else says how near a drawing is"
+    )
+  if not 0 < spec.learning_rate < math.inf:
+    raise UserError(
+      f"learning_rate must be above 0 and finite, got {spec.learning_rate}"
+    )
   if not 0 <= spec.ema < 1:
     raise UserError(f"ema must be 0 (none) or a decay below 1, got {spec.ema}")
   if spec.dtype not in ("float32", "bfloat16"):
@@ -156,6 +172,14 @@ def make(
       critic = judge(critic, truth, prediction)
     return Learner(params, opt_state, ema, critic), value
 
+  def epoch(learner, standard, perceptual, rows, records, order, count):
+    def one(learner, now):
+      ids, i = now
+      batch = rows[ids], records[ids]
+      return step(learner, standard, perceptual, *batch, count + i)
+
+    return jax.lax.scan(one, learner, (order, jnp.arange(len(order))))
+
   def judge(critic, real, drawn):
     def loss(params):
       score = partial(critic_network.apply, params)
@@ -178,6 +202,7 @@ def make(
   return Steps(
     start,
     jax.jit(step, donate_argnums=0),
+    jax.jit(epoch, donate_argnums=0),
     jax.jit(predict),
     jax.jit(summed_loss),
   )

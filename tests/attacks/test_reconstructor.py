@@ -1,8 +1,10 @@
 """Fitting a reconstructor network: the same end however it was reached."""
 
 import errno
+import types
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -112,6 +114,40 @@ def test_the_attack_learns_and_the_constant_parameter_plays_no_part(
   np.testing.assert_allclose(attack(theta, block=7), guess, atol=1e-6)
 
 
+def test_shadow_models_on_the_device_give_the_same_fit(
+  network, shadows, tmp_path, monkeypatch
+):
+  """As on an accelerator: an epoch is one program, and nothing is read."""
+  theta = shadows[0].all()
+  read, log = _fit(network, shadows, tmp_path / "read")
+  resident = jnp.asarray(theta), jnp.asarray(shadows[1])
+  monkeypatch.setattr(reconstructor, "_resident", lambda *_: resident)
+  monkeypatch.delattr(reconstructor, "_batches")
+  there, same = _fit(network, shadows, tmp_path / "there")
+  np.testing.assert_allclose(there(theta), read(theta), atol=1e-5)
+  losses = [[row[k] for k in ("train_loss", "held_loss")] for row in log + same]
+  np.testing.assert_allclose(losses[: len(log)], losses[len(log) :], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+  "platform, limit, fits",
+  [("gpu", 1 << 20, True), ("gpu", 1 << 10, False), ("cpu", 1 << 20, False)],
+)
+def test_what_fits_an_accelerator_lies_there(
+  shadows, monkeypatch, platform, limit, fits
+):
+  device = types.SimpleNamespace(
+    platform=platform, memory_stats=lambda: dict(bytes_limit=limit)
+  )
+  devices = types.SimpleNamespace(devices=np.array([device]))
+  monkeypatch.setattr(reconstructor.mesh, "whole", lambda _: None)
+  found = reconstructor._resident(*shadows, devices)
+  assert (found is not None) == fits
+  if fits:
+    np.testing.assert_array_equal(found[0], shadows[0].all())
+    np.testing.assert_array_equal(found[1], shadows[1])
+
+
 def test_early_stopping_keeps_the_best_epoch(network, tmp_path):
   """Records that have nothing to do with the parameters: held-out loss can
   but rise, so the fit stops `patience` epochs after its best."""
@@ -194,11 +230,11 @@ def test_without_a_holdout_it_trains_on_all_to_the_end(
 
 def test_weights_of_the_two_losses(network, shadows, tmp_path):
   """loss = mae_weight MAE + mse_weight MSE; held-out loss of epoch 1 with a
-  rate of 0 is that of the initial network, so it adds up."""
+  rate of next to 0 is that of the initial network, so it adds up."""
   held = {}
   for mae, mse in ((1, 0), (0, 1), (2, 3)):
     spec = Fit(
-      *("sgd", {}, 0.0, "constant", 1, 8, float(mae), float(mse), 0.2, 0)
+      *("sgd", {}, 1e-12, "constant", 1, 8, float(mae), float(mse), 0.2, 0)
     )
     _, log = _fit(network, shadows, tmp_path / f"{mae}{mse}", spec)
     held[mae, mse] = log[0]["held_loss"]

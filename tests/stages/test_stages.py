@@ -1,10 +1,12 @@
 """A whole run: its doors, run again, resumed, and under another `perf`."""
 
 import ast
+import errno
 import inspect
 import json
 import shutil
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -169,6 +171,54 @@ def test_a_damaged_chunk_is_trained_again_to_the_same_bytes(
   assert after == before
   again = {p.name for p, t in times.items() if p.stat().st_mtime_ns != t}
   assert again == {"chunk-00005.npy"}  # and no other
+
+
+def test_a_chunk_is_written_while_the_next_one_trains(
+  tiny_config, tmp_path, monkeypatch
+):
+  train, write, begun = ensemble.train_blocks, store.write_chunk, []
+  second = threading.Event()
+
+  def counted(*args):
+    begun.append(args)
+    if len(begun) > 1:
+      second.set()
+    return train(*args)
+
+  def late(chunk, rows):
+    assert second.wait(60)
+    write(chunk, rows)
+
+  monkeypatch.setattr(ensemble, "train_blocks", counted)
+  monkeypatch.setattr(store, "write_chunk", late)
+  experiment = stages.build(tiny_config(), tmp_path)
+  shadow.prepare(experiment)
+  shadow.work(experiment)
+  assert len(begun) == 3 + 20  # each chunk once
+  assert not store.missing(tmp_path / "shadow")
+  assert not list(tmp_path.rglob("*.claim*"))
+
+
+def test_a_chunk_that_cannot_be_written_ends_the_stage(
+  tiny_config, tmp_path, monkeypatch
+):
+  """And is left for the next run, the claims with it."""
+  write, written = store.write_chunk, []
+
+  def full(chunk, rows):
+    if len(written) == 2:
+      raise OSError(errno.ENOSPC, "No space left on device")
+    written.append(chunk)
+    write(chunk, rows)
+
+  experiment = stages.build(tiny_config(), tmp_path)
+  with monkeypatch.context() as patch:
+    patch.setattr(store, "write_chunk", full)
+    with pytest.raises(OSError, match="No space"):
+      shadow.work(experiment)
+  assert not list(tmp_path.rglob("*.claim*"))
+  shadow.work(experiment)
+  assert not store.missing(tmp_path / "released")
 
 
 def test_a_damaged_chunk_in_other_hands_is_waited_for(
