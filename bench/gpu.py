@@ -1,23 +1,27 @@
 """Shadow training on whatever device there is, against its roofline.
 
-python -m bench.gpu [--quick]
+python -m bench.gpu [--quick] [--keep=FILE]
 
-Peak and bandwidth are measured in the same process: a square matrix product as
-the row's first layer multiplies, and a pass over a large array. The numbers
-other than float32 are `training.products`: each model is trained as its
-difference to a base run; `error` is what that costs, RMS(θ - θ of float32) over
-RMS(θ of float32 - base). `ratio` is the time of the operations at that peak
-over the measured one, `memory_share` that of the bytes at that bandwidth, as
-the compiler counts both for a step of a block of models. The larger is the
-share of the roofline; where a block lies in a cache, as on a CPU, bytes are no
-limit and `memory_share` may exceed 1. `minutes_59000` is how long the paper's
-number of shadow models would take at that rate. Without an accelerator it runs
-on the CPU, and says so.
+Rows are sizes of the public notebook's network by kinds of number
+(`training.products`; with the shorter ones each model is trained as its
+difference to a base run). Peak and bandwidth are measured in the same process:
+a square matrix product as the row's first layer multiplies, and a pass over a
+large array. `ratio` is the time that the first layer's operations would take at
+that peak over the measured one, `memory_share` that of the bytes of a step at
+that bandwidth, as the compiler counts them. The larger is the share of the
+roofline; where a block lies in a cache, as on a CPU, bytes are no limit and
+`memory_share` may exceed 1. `naive_share` is for 4 n d H operations a step, all
+of X twice. `plain` is the jitted vmap of the training as it is written, all in
+float32, and `error` the distance from where it ends: RMS(theta - theta of
+plain) over RMS(theta of plain - base). `seconds_59000` is how long the paper's
+number of shadow models takes at that rate. Without an accelerator it runs on
+the CPU, and says so.
 """
 
 import functools
 import json
 import pathlib
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -27,10 +31,12 @@ from absl import app, flags
 from bench import interleaved
 from bench.shadow_training import CLASSES, OPTIONS, RATE, STEPS, digits
 from informed_recon import models, prng, stages
+from informed_recon.mechanisms import none
 from informed_recon.training import ensemble, first_layer, full_batch, recipe
+from informed_recon.training.recipe import PRODUCTS
 from informed_recon.types import Records
 
-SIZES = ((1000, 10), (1000, 100), (1000, 1000), (10_000, 10), (10_000, 100))
+SIZES = ((1000, 10), (10_000, 10), (1000, 100), (10_000, 100))  # n, width
 COPIED = 1 << 28  # floats
 PAPER = 59_000  # shadow models
 CHUNK = 500  # models a chunk file, so no block is larger
@@ -60,60 +66,86 @@ def measure(records: Records, n: int, width: int):
   model = models.build("mlp", CLASSES, lit.shape, dict(width=width))
   root, hparams = prng.root(0), recipe.HParams(RATE)
   targets = Records(*(a[-CHUNK:] for a in records))
-  exact = base = None
-  for products in recipe.PRODUCTS:
-    spec = recipe.Recipe(STEPS, optimizer_options=OPTIONS, products=products)
+
+  def ensemble_of(**options):
+    spec = recipe.Recipe(STEPS, optimizer_options=OPTIONS, **options)
     train = recipe.make_train(model, spec, lit=lit)
-    many = ensemble.make_ensemble(train, ensemble.Threat())
-    if exact is None:
-      block = ensemble.block_size(many, root, fixed, targets, hparams)
-      block = min(block, CHUNK)
-      base = ensemble.train_base(train, root, fixed, hparams)
-    batch, ids = Records(*(a[:block] for a in targets)), np.arange(block)
-    args = jax.device_put((root, fixed, batch, ids.astype(np.int32), hparams))
-    seconds = timed(functools.partial(many, *args), products)
-    theta = np.asarray(many(*args))
-    exact = theta if exact is None else exact
-    cost = dict(zip(("flops", "bytes"), counted(model, spec, n, lit, args)))
-    yield row(f"mlp width {width}, n={n}, {products}", seconds, cost, block) | (
-      dict(
-        naive_share=round(
-          4 * n * lit.size * width * STEPS * block
-          / seconds["ours"] / rate_of_products(seconds), 3
-        ),
-        error=float(
-          np.sqrt(np.mean((theta - exact) ** 2))
-          / np.sqrt(np.mean((exact - base) ** 2))
-        ),
-      )
-    )  # fmt: skip
+    return spec, train, ensemble.make_ensemble(train, ensemble.Threat())
 
-
-def timed(ours, products: str) -> dict[str, float]:
-  """Seconds of a block, of a square product, and of a pass over memory."""
-  side = _side()
-  square = jax.random.normal(jax.random.key(0), (side, side))
-  if products == "bfloat16":
-    square = square.astype(products)
-  # The second factor as it is kept: rounded once, before training.
-  product = jax.jit(lambda a, b: first_layer.shared_product(a, b, products))
-  line, copy = jnp.ones(COPIED), jax.jit(lambda a: a + 1)
-  with jax.default_matmul_precision("highest"):
-    return interleaved(
+  _, train, many = ensemble_of()
+  block = ensemble.block_size(many, root, fixed, targets, hparams)
+  base = ensemble.train_base(train, root, fixed, hparams)
+  ids = np.arange(block, dtype=np.int32)
+  args = root, fixed, Records(*(a[:block] for a in targets)), ids, hparams
+  args = jax.device_put(args)
+  with mock.patch.object(none, "fast", lambda *_: None):
+    *_, plain = ensemble_of()
+    exact = np.asarray(plain(*args))  # traces while there is no faster way
+  ways = {products: ensemble_of(products=products) for products in PRODUCTS}
+  for products, (spec, _, many) in ways.items():
+    seconds = timed(
       dict(
-        ours=lambda: ours().block_until_ready(),
-        product=lambda: product(square, square).block_until_ready(),
-        copy=lambda: copy(line).block_until_ready(),
+        ours=functools.partial(many, *args),
+        plain=functools.partial(plain, *args),
       ),
-      3,
+      products,
+    )
+    peak = 2 * _side() ** 3 / seconds["product"]
+    bandwidth = 8 * COPIED / seconds["copy"]
+    rate = block / seconds["ours"]
+    program = full_batch.program(model, spec, n, lit)
+    flops, moved = counted(program, model.init(root), args)
+    d = lit.size
+    forms = first_layer.Dense(lit.ravel()), first_layer.Span()
+    least = min(form.operations(n, d, STEPS) for form in forms) * width
+    theta = np.asarray(many(*args))
+    yield dict(
+      case=f"mlp width {width}, n={n}, {products}",
+      ours=round(rate, 2),
+      peer=round(peak / least, 2),
+      ratio=round(rate * least / peak, 3),
+      unit="models/s",
+      plain=round(block / seconds["plain"], 2),
+      error=float(
+        np.sqrt(np.mean((theta - exact) ** 2) / np.mean((exact - base) ** 2))
+      ),
+      seconds_59000=round(PAPER / rate, 1),
+      naive_share=round(4 * n * d * width * STEPS * rate / peak, 3),
+      counted_share=round(STEPS * flops / peak / seconds["ours"], 3),
+      memory_share=round(STEPS * moved / bandwidth / seconds["ours"], 3),
+      peak_gflops=round(peak / 1e9),
+      bandwidth_gb_s=round(bandwidth / 1e9),
+      block=block,
     )
 
 
-def counted(model, spec, n: int, lit, args) -> tuple[float, float]:
+def timed(runs: dict, products: str) -> dict[str, float]:
+  """Seconds of each run, of a square product, and of a pass over memory."""
+  side = _side()
+  square = jax.random.normal(jax.random.key(0), (side, side))
+  # The second factor as it is kept, in that number already.
+  kept = square.astype("bfloat16" if products == "bfloat16" else "float32")
+  line, copy = jnp.ones(COPIED), jax.jit(lambda a: a + 1)
+
+  @jax.jit
+  @jax.default_matmul_precision("highest")
+  def product(a, b):
+    return first_layer.shared_product(a, b, products)
+
+  cases = dict(
+    **runs, product=lambda: product(square, kept), copy=lambda: copy(line)
+  )
+
+  def waiting(run):
+    return lambda: jax.block_until_ready(run())
+
+  return interleaved({k: waiting(run) for k, run in cases.items()}, 3)
+
+
+@jax.default_matmul_precision("highest")
+def counted(program: recipe.Program, params, args) -> tuple[float, float]:
   """Operations and bytes of a step of a block, as the compiler counts them."""
-  root, fixed, batch, _, hparams = args
-  program = full_batch.program(model, spec, n, lit)
-  params = model.init(root)
+  _, fixed, batch, _, hparams = args
 
   def steps(count: int):
     """So many gradient steps, one after the other."""
@@ -126,37 +158,13 @@ def counted(model, spec, n: int, lit, args) -> tuple[float, float]:
       return held
 
     run = jax.jit(jax.vmap(one, in_axes=(None, 0)))
-    lowered = run.lower(fixed, batch)
     untried = {"xla_gpu_autotune_level": "0"}
-    return lowered.compile(compiler_options=untried).cost_analysis()
+    compiled = run.lower(fixed, batch).compile(compiler_options=untried)
+    return compiled.cost_analysis()
 
   # The first step begins with zeros, of which the compiler knows.
   fewer, more = steps(2), steps(3)
   return tuple(more[k] - fewer[k] for k in ("flops", "bytes accessed"))
-
-
-def row(case: str, seconds: dict, cost: dict, block: int) -> dict:
-  peak = rate_of_products(seconds)
-  bandwidth = 8 * COPIED / seconds["copy"]
-  least, models_a_second = STEPS * cost["flops"] / peak, block / seconds["ours"]
-  stats = jax.local_devices()[0].memory_stats() or {}
-  return dict(
-    case=case,
-    ours=round(models_a_second, 2),
-    peer=round(block / least, 2),
-    ratio=round(least / seconds["ours"], 3),
-    unit="models/s",
-    memory_share=round(STEPS * cost["bytes"] / bandwidth / seconds["ours"], 3),
-    minutes_59000=round(PAPER / models_a_second / 60, 2),
-    peak_gflops=round(peak / 1e9),
-    bandwidth_gb_s=round(bandwidth / 1e9),
-    peak_memory_mib=stats.get("peak_bytes_in_use", 0) >> 20,
-    block=block,
-  )
-
-
-def rate_of_products(seconds: dict) -> float:
-  return 2 * _side() ** 3 / seconds["product"]
 
 
 def _side() -> int:
