@@ -74,6 +74,7 @@ def measure(records: Records, n: int, width: int):
 
   _, train, many = ensemble_of()
   block = ensemble.block_size(many, root, fixed, targets, hparams)
+  block = min(block, CHUNK)
   base = ensemble.train_base(train, root, fixed, hparams)
   ids = np.arange(block, dtype=np.int32)
   args = root, fixed, Records(*(a[:block] for a in targets)), ids, hparams

@@ -34,7 +34,8 @@ class Store(NamedTuple):
   about: Mapping[str, str]  # what the rows are: role, hashes of config and data
   settings: Mapping[str, Any] = {}  # the config behind its hash, to tell apart
   # What else decides the bits: `sources` of the training code, and the
-  # compiler and device, which matter while there is something to train.
+  # compiler, device and kind of product, which matter while there is something
+  # to train.
   code: Mapping[str, str] = {}
 
 
@@ -94,7 +95,7 @@ def _differences(directory: pathlib.Path, found: dict, store: Store) -> list:
   code = differs("code", ("sources",))
   # A complete store may be read anywhere; nothing is mixed.
   if not code and missing(directory, store.rows):
-    code = differs("code", ("jax", "jaxlib", "device"))
+    code = differs("code", ("jax", "jaxlib", "device", "products"))
   return code
 
 

@@ -103,6 +103,8 @@ class Experiment(NamedTuple):
       noise_multiplier=self.privacy().get("noise_multiplier", 0.0),
     )
     static |= {k: private[k] for k in ("mechanism", "sampling_probability")}
+    if self.config.perf.tensorfloat32 and static["products"] == "float32":
+      static["products"] = "tensorfloat32"
     return Recipe(**static), traced
 
   def train(self, remat: bool = False) -> Train:

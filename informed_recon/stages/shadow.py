@@ -138,7 +138,7 @@ def prepare(experiment: Experiment) -> None:
           data=experiment.identity["data"],
         ),
         settings=decided,
-        code=_code(experiment.config),
+        code=_code(experiment),
       ),
       experiment.force,
     )
@@ -155,10 +155,12 @@ def _training(experiment: Experiment) -> Training:
   return Training(train, ensemble.make_ensemble(train, threat), hparams)
 
 
-def _code(config: ConfigDict) -> dict[str, str]:
+def _code(experiment: Experiment) -> dict[str, str]:
   """What decides the bits of a row beside config and data."""
+  modules = _modules(experiment.config)
   return dict(
-    sources=stages.json_hash([_essence(m) for m in _modules(config)]),
+    sources=stages.json_hash([_essence(m) for m in modules]),
+    products=experiment.training()[0].products,
     informed_recon=informed_recon.__version__,
     jax=jax.__version__,
     jaxlib=jax.lib.__version__,

@@ -149,18 +149,11 @@ def shared_product(
   one: jax.Array, shared: jax.Array, number: str = "float32"
 ) -> jax.Array:
   """`one` (m, k), rounded to a `number`, times what all models share (k, n)."""
-  precision = None
-  if number == "tensorfloat32":
-    # Elsewhere than on a GPU of that kind: more exact, of the same factors.
-    precision = number
-  elif number == "float32" and jax.default_backend() == "gpu":
-    # Nine products of bfloat16 parts are one of all 24 bits, and on tensor
-    # cores three times as fast as a product of float32.
-    precision = jax.lax.DotAlgorithmPreset.BF16_BF16_F32_X9
   return jax.lax.dot(
     _rounded(one, number),
     shared,
-    precision=precision,
+    # Elsewhere than on a GPU of that kind: more exact, of the same factors.
+    precision=number if number == "tensorfloat32" else None,
     preferred_element_type=jnp.float32,
   )
 

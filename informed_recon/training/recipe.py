@@ -130,9 +130,9 @@ def make_train(
   fast = getattr(mechanism, "fast", None)
   if recipe.products != "float32" and not (fast and fast(model, recipe, 1)):
     raise UserError(
-      f"training.products {recipe.products!r} wants full batches, a dense "
-      "first layer, an optimizer linear in the gradient, and no privacy; "
-      "use 'float32'"
+      f"products in {recipe.products} want full batches, a dense first layer, "
+      "an optimizer linear in the gradient, and no privacy; use "
+      "training.products='float32' and perf.tensorfloat32=False"
     )
 
   # An accelerator's default rounds what it multiplies to fewer bits than the

@@ -238,9 +238,15 @@ def test_a_damaged_chunk_in_other_hands_is_waited_for(
   assert after == before
 
 
-def test_perf_changes_no_answer(finished, tiny_config, tmp_path):
-  """Other chunks and blocks: the same within float32's tolerance."""
-  changes = {"perf.chunk_models": 33, "perf.block_mib": 1}
+@pytest.mark.parametrize(
+  "changes",
+  [
+    {"perf.chunk_models": 33, "perf.block_mib": 1},
+    {"perf.tensorfloat32": True},
+  ],
+)
+def test_perf_changes_no_answer(finished, tiny_config, tmp_path, changes):
+  """Other chunks, blocks and products: within a thousandth of the signal."""
   stages.run(tiny_config(**changes), tmp_path / "run")
   for name in ("shadow", "released"):
     ours, other = (
@@ -254,6 +260,17 @@ def test_perf_changes_no_answer(finished, tiny_config, tmp_path):
       for metric in ("mse_mean", "mae_mean", "psnr_mean", "ssim_mean"):
         again = other[group][name][metric]
         assert again == pytest.approx(row[metric], rel=0.01), (name, metric)
+
+
+def test_products_of_two_kinds_are_not_mixed(workdir, tiny_config):
+  other = tiny_config(**{"perf.tensorfloat32": True})
+  stages.run(other, workdir)  # a complete store may be read anywhere
+  chunk = store.chunks(workdir / "shadow")[2]
+  chunk.path.unlink()
+  with pytest.raises(UserError, match="products .float32 there, tensorfloat32"):
+    stages.run(other, workdir)
+  stages.run(tiny_config(), workdir)
+  assert chunk.intact()
 
 
 @pytest.mark.parametrize("mechanism", ["none", "dp_sgd"])
