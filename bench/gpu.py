@@ -4,18 +4,19 @@ python -m bench.gpu [--quick] [--keep=FILE]
 
 Rows are sizes of the public notebook's network by kinds of number
 (`training.products`; with the shorter ones each model is trained as its
-difference to a base run). Peak and bandwidth are measured in the same process:
-a square matrix product as the row's first layer multiplies, and a pass over a
-large array. `ratio` is the time that the first layer's operations would take at
-that peak over the measured one, `memory_share` that of the bytes of a step at
-that bandwidth, as the compiler counts them. The larger is the share of the
-roofline; where a block lies in a cache, as on a CPU, bytes are no limit and
-`memory_share` may exceed 1. `naive_share` is for 4 n d H operations a step, all
-of X twice. `plain` is the jitted vmap of the training as it is written, all in
-float32, and `error` the distance from where it ends: RMS(theta - theta of
-plain) over RMS(theta of plain - base). `seconds_59000` is how long the paper's
-number of shadow models takes at that rate. Without an accelerator it runs on
-the CPU, and says so.
+difference to a base run). The peer is the jitted vmap of the training as it is
+written, all in float32, and `error` the distance from where it ends:
+RMS(ours - peer) / RMS(peer - base).
+
+Peak and bandwidth are measured in the same process: a square matrix product as
+the row's first layer multiplies, and a pass over a large array. Shares of that
+peak are `products_share` (what the first layer has to do), `naive_share` (4 n d
+H operations a step: all of X twice) and `counted_share` (what the compiler
+counts in a step); `memory_share` is that of the bytes it counts. The larger one
+is the share of the roofline; where a block lies in a cache, as on a CPU, bytes
+are no limit and `memory_share` may exceed 1. `seconds_59000` is how long the
+paper's number of shadow models takes at that rate. Without an accelerator it
+runs on the CPU, and says so.
 """
 
 import functools
@@ -37,15 +38,13 @@ from informed_recon.training.recipe import PRODUCTS
 from informed_recon.types import Records
 
 SIZES = ((1000, 10), (10_000, 10), (1000, 100), (10_000, 100))  # n, width
-COPIED = 1 << 28  # floats
 PAPER = 59_000  # shadow models
 CHUNK = 500  # models a chunk file, so no block is larger
 
 
 def main(argv):
   del argv
-  device = jax.local_devices()[0]
-  if device.platform == "cpu":
+  if _on_cpu():
     print(json.dumps(dict(note="no accelerator: these are figures of a CPU")))
   records, rows = digits(), []
   for n, width in SIZES[:1] if flags.FLAGS.quick else SIZES:
@@ -92,7 +91,7 @@ def measure(records: Records, n: int, width: int):
       products,
     )
     peak = 2 * _side() ** 3 / seconds["product"]
-    bandwidth = 8 * COPIED / seconds["copy"]
+    bandwidth = 8 * _copied() / seconds["copy"]
     rate = block / seconds["ours"]
     program = full_batch.program(model, spec, n, lit)
     flops, moved = counted(program, model.init(root), args)
@@ -103,14 +102,14 @@ def measure(records: Records, n: int, width: int):
     yield dict(
       case=f"mlp width {width}, n={n}, {products}",
       ours=round(rate, 2),
-      peer=round(peak / least, 2),
-      ratio=round(rate * least / peak, 3),
+      peer=round(block / seconds["plain"], 2),
+      ratio=round(seconds["plain"] / seconds["ours"], 2),
       unit="models/s",
-      plain=round(block / seconds["plain"], 2),
       error=float(
         np.sqrt(np.mean((theta - exact) ** 2) / np.mean((exact - base) ** 2))
       ),
       seconds_59000=round(PAPER / rate, 1),
+      products_share=round(rate * least / peak, 3),
       naive_share=round(4 * n * d * width * STEPS * rate / peak, 3),
       counted_share=round(STEPS * flops / peak / seconds["ours"], 3),
       memory_share=round(STEPS * moved / bandwidth / seconds["ours"], 3),
@@ -126,7 +125,7 @@ def timed(runs: dict, products: str) -> dict[str, float]:
   square = jax.random.normal(jax.random.key(0), (side, side))
   # The second factor as it is kept, in that number already.
   kept = square.astype("bfloat16" if products == "bfloat16" else "float32")
-  line, copy = jnp.ones(COPIED), jax.jit(lambda a: a + 1)
+  line, copy = jnp.ones(_copied()), jax.jit(lambda a: a + 1)
 
   @jax.jit
   @jax.default_matmul_precision("highest")
@@ -169,7 +168,16 @@ def counted(program: recipe.Program, params, args) -> tuple[float, float]:
 
 
 def _side() -> int:
-  return 2048 if jax.local_devices()[0].platform == "cpu" else 8192
+  return 2048 if _on_cpu() else 8192
+
+
+def _copied() -> int:
+  """Floats of the pass over memory."""
+  return 1 << (26 if _on_cpu() else 28)
+
+
+def _on_cpu() -> bool:
+  return jax.local_devices()[0].platform == "cpu"
 
 
 if __name__ == "__main__":

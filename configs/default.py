@@ -64,7 +64,8 @@ CONV_RECONSTRUCTOR = dict(
 )
 
 # Of the group `perceptual`, in configs that want a distance between images in
-# a network's features: trained on what the adversary holds, or published ones.
+# a network's features: trained on what the adversary holds, or published ones,
+# which judge only where no reconstructor of the run is trained to please them.
 PERCEPTUAL = dict(
   sha256="",  # of the file perf.lpips with published features; "": train some
   widths=(16, 32, 64),  # channels of the trained network's layers
@@ -153,7 +154,7 @@ def get_config(arg: str = "") -> ConfigDict:
         data_dir="",  # where TFDS sets lie; "" is TFDS_DATA_DIR or its default
         stores="",  # run whose shadow/ and released/ to share; "" is this one
         store_models=0,  # shadow models of such a store, where others use more
-        chunk_models=500,  # models a chunk file: what a kill can lose
+        chunk_models=500,  # models a chunk file; a kill can lose two
         # As training.products, with 11 bits: twice as fast on a GPU, and models
         # end within 1e-3 of what one record changes in them.
         tensorfloat32=False,

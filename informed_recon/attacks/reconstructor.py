@@ -28,8 +28,8 @@ from informed_recon.standard import Standard, standardise
 from informed_recon.store import Rows
 from informed_recon.types import UserError
 
-# Of an accelerator's memory: what shadow models may take there; for a moment
-# they are there twice.
+# Of an accelerator's free memory: what shadow models may take there; for a
+# moment they are there twice.
 RESIDENT = 0.4
 
 
@@ -206,8 +206,9 @@ def _resident(rows: Rows, records: np.ndarray, devices: jax.sharding.Mesh):
   where they are too large, batches are read from the memory map."""
   size = 4 * len(rows) * rows.num_params + records.nbytes
   for device in devices.devices.flat:
-    limit = (device.memory_stats() or {}).get("bytes_limit", 0)
-    if device.platform == "cpu" or size > RESIDENT * limit:
+    stats = device.memory_stats() or {}
+    free = stats.get("bytes_limit", 0) - stats.get("bytes_in_use", 0)
+    if device.platform == "cpu" or size > RESIDENT * free:
       return None
   parts = jax.device_put((rows.chunks, records), mesh.whole(devices))
   return jnp.concatenate(parts[0]), parts[1]

@@ -72,6 +72,6 @@ def _says(name: str, scales, rows) -> str:
   return (
     f"{name} beats the mean image up to noise of {scale:g} (median MSE "
     f"{table.number(row['attacks'][name]['mse_median'])}), where epsilon is "
-    f"{row['privacy']['epsilon']:.3g} and the model keeps "
-    f"{row['released_model']['test_accuracy_mean']:.1%} accuracy."
+    f"{row['privacy']['epsilon']:.3g} and the model's accuracy "
+    f"{table.share(row['released_model']['test_accuracy_mean'], None)}."
   )

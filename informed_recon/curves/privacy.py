@@ -29,6 +29,8 @@ def draw(results: Sequence[Result]) -> tuple[Figure, list[str]]:
     raise UserError(
       "the privacy curve wants points trained with a privacy mechanism"
     )
+  if any(r["released_model"]["test_accuracy_mean"] is None for r in found):
+    raise UserError("the privacy curve wants a split.accuracy of at least 1")
   found = sorted(found, key=_epsilon)
   epsilons = _axis(found)
   scores = list(found[0]["privacy"]["kappa"])

@@ -215,15 +215,13 @@ def _readable(
     if inputs % channels:
       continue
     area = inputs // channels
-
-    def skew(high, area=area):
-      return abs(math.log(high / (area // high) * width / height))
-
-    sizes = [high for high in range(1, height + 1) if area % high == 0]
-    sizes = [high for high in sizes if area // high <= width]
-    high = min(sizes, key=skew, default=None)
-    if high and skew(high) <= math.log(SKEW):
-      return leaf, (high, area // high, channels)
+    sizes = [
+      (abs(math.log(high * high / area * width / height)), high, area // high)
+      for high in range(1, height + 1)
+      if area % high == 0 and area // high <= width
+    ]
+    if sizes and min(sizes)[0] <= math.log(SKEW):
+      return leaf, (*min(sizes)[1:], channels)
   return None
 
 

@@ -27,9 +27,9 @@ def text(results: Mapping) -> str:
   return "\n".join(
     [
       table.aligned([table.header(results), *table.rows(results)]),
-      f"means over targets with 95% intervals; test accuracy of the released "
-      f"models {table.share(released['test_accuracy_mean'], None)} "
-      f"(mean of {released['models']})",
+      f"means over targets with 95% intervals; {released['models']} released "
+      f"models, test accuracy "
+      f"{table.share(released['test_accuracy_mean'], None)}",
     ]
   )
 

@@ -103,13 +103,13 @@ class Experiment(NamedTuple):
       noise_multiplier=self.privacy().get("noise_multiplier", 0.0),
     )
     static |= {k: private[k] for k in ("mechanism", "sampling_probability")}
-    if self.config.perf.tensorfloat32 and static["products"] == "float32":
-      static["products"] = "tensorfloat32"
     return Recipe(**static), traced
 
-  def train(self, remat: bool = False) -> Train:
-    """One run of the released model's training, on this fixed set."""
+  def train(self, remat: bool = False, products: str = "") -> Train:
+    """One run of the released model's training, on this fixed set; `products`
+    in place of those of the config."""
     recipe, _ = self.training()
+    recipe = dataclasses.replace(recipe, products=products or recipe.products)
     lit = np.any(self.records("fixed").x, axis=0)
     return make_train(self.model(), recipe, lit=lit, remat=remat)
 

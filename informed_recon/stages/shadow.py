@@ -150,9 +150,17 @@ def _parts(experiment: Experiment) -> list[str]:
 
 
 def _training(experiment: Experiment) -> Training:
-  train, (_, hparams) = experiment.train(), experiment.training()
+  train = experiment.train(products=_products(experiment))
+  _, hparams = experiment.training()
   threat = ensemble.Threat(**experiment.config.threat)
   return Training(train, ensemble.make_ensemble(train, threat), hparams)
+
+
+def _products(experiment: Experiment) -> str:
+  """Those of the config, or shorter ones that are as good."""
+  asked = experiment.training()[0].products
+  shorter = experiment.config.perf.tensorfloat32 and asked == "float32"
+  return "tensorfloat32" if shorter else asked
 
 
 def _code(experiment: Experiment) -> dict[str, str]:
@@ -160,7 +168,7 @@ def _code(experiment: Experiment) -> dict[str, str]:
   modules = _modules(experiment.config)
   return dict(
     sources=stages.json_hash([_essence(m) for m in modules]),
-    products=experiment.training()[0].products,
+    products=_products(experiment),
     informed_recon=informed_recon.__version__,
     jax=jax.__version__,
     jaxlib=jax.lib.__version__,
@@ -196,7 +204,8 @@ def _fill(
   suspects: Set[pathlib.Path],
 ) -> None:
   """Trains what is missing of one store, beside whoever else does; a chunk
-  under suspicion is not taken for done because it looks so."""
+  under suspicion is not taken for done because it looks so. An error in one
+  thread is `over` for the other: nothing is left to do then."""
   name, directory = stages.STORES[part], experiment.store(part)
   total = len(getattr(experiment.split, part))
   chunks = store.chunks(directory, total)
@@ -216,29 +225,41 @@ def _fill(
       *(training.ensemble, experiment.key, fixed, targets, ids),
       *(training.hparams, block),
     ):
+      if over.is_set():
+        raise futures.CancelledError
+      diverged = int((~np.isfinite(rows)).any(1).sum())
+      if diverged:
+        raise UserError(
+          f"{diverged} of {len(rows)} {name} models diverged (parameters that "
+          "are not finite); lower training.learning_rate"
+        )
       parts.append(rows)
       bar.update(len(rows))
     return np.concatenate(parts)
 
   ours = set()  # chunks this process has trained; they need not be written yet
+  devices, over = threading.Lock(), threading.Event()
 
   def done(i: int) -> bool:
     chunk = chunks[i]
     found = chunk.intact if chunk.path in suspects else chunk.marked
-    return i in ours or found()
+    return over.is_set() or i in ours or found()
 
   def undone() -> list[int]:
     marked = store.marked(chunks)
     left = [
       i
       for i, chunk in enumerate(chunks)
-      if not (chunk in marked and chunk.path not in suspects or done(i))
+      if not over.is_set()
+      and i not in ours
+      and (
+        chunk not in marked or (chunk.path in suspects and not chunk.intact())
+      )
     ]
     bar.n = bar.total - sum(chunks[i].end - chunks[i].start for i in left)
     return left
 
   first = len(chunks) * jax.process_index() // jax.process_count()
-  devices, over = threading.Lock(), threading.Event()
 
   def work() -> None:
     """Chunk after chunk; while one is written, the other thread trains."""
@@ -247,28 +268,19 @@ def _fill(
       while True:
         with devices:
           i = next(pieces, None)  # lets go of the last one, which is written
-          if i is None or over.is_set():
+          if i is None:
             return
           store.discard(chunks[i])  # what a killed holder left of it
           rows = train(chunks[i])
           ours.add(i)
-        write(i, rows)
-
-  def write(i: int, rows: np.ndarray) -> None:
-    diverged = int((~np.isfinite(rows)).any(1).sum())
-    if diverged:
-      raise UserError(
-        f"{diverged} of {len(rows)} {name} models diverged (parameters that "
-        "are not finite); lower training.learning_rate"
-      )
-    store.write_chunk(chunks[i], rows)
-    experiment.log(
-      stage="shadow",
-      store=name,
-      chunk=i,
-      of=len(chunks),
-      process=jax.process_index(),
-    )
+        store.write_chunk(chunks[i], rows)
+        experiment.log(
+          stage="shadow",
+          store=name,
+          chunk=i,
+          of=len(chunks),
+          process=jax.process_index(),
+        )
 
   with (
     tqdm(total=chunks[-1].end, desc=name, unit="model") as bar,

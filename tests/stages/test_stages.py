@@ -1,6 +1,7 @@
 """A whole run: its doors, run again, resumed, and under another `perf`."""
 
 import ast
+import contextlib
 import errno
 import inspect
 import json
@@ -219,6 +220,35 @@ def test_a_chunk_that_cannot_be_written_ends_the_stage(
   assert not list(tmp_path.rglob("*.claim*"))
   shadow.work(experiment)
   assert not store.missing(tmp_path / "released")
+
+
+def test_an_error_does_not_wait_for_what_others_do(
+  tiny_config, tmp_path, monkeypatch
+):
+  """One thread fails while the other looks for a chunk that others hold."""
+  monkeypatch.setattr(claims, "PAUSE", (0.05, 0.1))
+  experiment = stages.build(tiny_config(), tmp_path)
+  shadow.prepare(experiment)
+  waited = threading.Event()
+  hold = claims.hold
+
+  @contextlib.contextmanager
+  def taken(piece):
+    if piece.name == "chunk-00000.npy":
+      with hold(piece) as mine:
+        yield mine
+    else:
+      waited.set()
+      yield False
+
+  def full(*_):
+    assert waited.wait(60)
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+  monkeypatch.setattr(claims, "hold", taken)
+  monkeypatch.setattr(store, "write_chunk", full)
+  with pytest.raises(OSError, match="No space"):
+    shadow.work(experiment)
 
 
 def test_a_damaged_chunk_in_other_hands_is_waited_for(
