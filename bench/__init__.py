@@ -5,9 +5,11 @@ rounds in one process. `python -m bench.NAME --quick` prints one JSON object a
 line.
 """
 
+import json
+import pathlib
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 
 def interleaved(
@@ -26,3 +28,20 @@ def interleaved(
       run()
       seconds[name].append(time.perf_counter() - start)
   return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def printed(rows: Iterable[dict], keep: str = "") -> list[dict]:
+  """Prints rows as they come, then machine and versions; to a file as well, if
+  one is named. Returns the rows."""
+  from informed_recon import stages  # many benches want no jax
+
+  done = []
+  for row in rows:
+    print(json.dumps(row), flush=True)
+    done.append(row)
+  environment = dict(environment=stages.environment())
+  print(json.dumps(environment))
+  if keep:
+    lines = (json.dumps(row) + "\n" for row in [*done, environment])
+    pathlib.Path(keep).write_text("".join(lines))
+  return done

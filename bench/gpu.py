@@ -21,7 +21,6 @@ runs on the CPU, and says so.
 
 import functools
 import json
-import pathlib
 from unittest import mock
 
 import jax
@@ -29,9 +28,9 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
-from bench import interleaved
+from bench import interleaved, printed
 from bench.shadow_training import CLASSES, OPTIONS, RATE, STEPS, digits
-from informed_recon import models, prng, stages
+from informed_recon import models, prng
 from informed_recon.mechanisms import none
 from informed_recon.training import ensemble, first_layer, full_batch, recipe
 from informed_recon.training.recipe import PRODUCTS
@@ -46,16 +45,10 @@ def main(argv):
   del argv
   if _on_cpu():
     print(json.dumps(dict(note="no accelerator: these are figures of a CPU")))
-  records, rows = digits(), []
-  for n, width in SIZES[:1] if flags.FLAGS.quick else SIZES:
-    for row in measure(records, n, width):
-      print(json.dumps(row), flush=True)
-      rows.append(row)
-  rows.append(dict(environment=stages.environment()))
-  print(json.dumps(rows[-1]))
-  if flags.FLAGS.keep:
-    text = "".join(json.dumps(row) + "\n" for row in rows)
-    pathlib.Path(flags.FLAGS.keep).write_text(text)
+  records = digits()
+  sizes = SIZES[:1] if flags.FLAGS.quick else SIZES
+  rows = (row for size in sizes for row in measure(records, *size))
+  printed(rows, flags.FLAGS.keep)
 
 
 def measure(records: Records, n: int, width: int):

@@ -10,15 +10,14 @@ of training in float32. On a CPU tensorfloat32 is rounded to by hand, as a GPU
 rounds.
 """
 
-import json
-import pathlib
 from unittest import mock
 
 import numpy as np
 from absl import app, flags
 
+from bench import printed
 from bench.shadow_training import CLASSES, OPTIONS, STEPS, digits
-from informed_recon import models, prng, stages
+from informed_recon import models, prng
 from informed_recon.mechanisms import none
 from informed_recon.training import ensemble, recipe
 from informed_recon.types import Records
@@ -34,16 +33,10 @@ MODELS = 8
 
 def main(argv):
   del argv
-  records, rows = digits(), []
-  for setting in SETTINGS[: 1 if flags.FLAGS.quick else None]:
-    for row in measure(records, *setting):
-      print(json.dumps(row), flush=True)
-      rows.append(row)
-  rows.append(dict(environment=stages.environment()))
-  print(json.dumps(rows[-1]))
-  if flags.FLAGS.keep:
-    text = "".join(json.dumps(row) + "\n" for row in rows)
-    pathlib.Path(flags.FLAGS.keep).write_text(text)
+  records = digits()
+  settings = SETTINGS[:1] if flags.FLAGS.quick else SETTINGS
+  rows = (row for setting in settings for row in measure(records, *setting))
+  printed(rows, flags.FLAGS.keep)
 
 
 def measure(records: Records, n: int, width: int, rate: float):

@@ -25,9 +25,7 @@ compiler plans it. Private training has its own: `bench.private_training`.
 
 import functools
 import importlib.util
-import json
 import os
-import pathlib
 from typing import NamedTuple
 
 import jax
@@ -35,8 +33,8 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
-from bench import interleaved
-from informed_recon import data, models, prng, stages, tree
+from bench import interleaved, printed
+from informed_recon import data, models, prng, tree
 from informed_recon.mechanisms import none
 from informed_recon.training import ensemble, first_layer, full_batch, recipe
 from informed_recon.types import Records
@@ -71,20 +69,12 @@ CONVNET = Case("convnet", dict(), 100, 8, steps=10)
 
 def main(argv):
   del argv
-  rows, rounds, records = [], 2 if _QUICK.value else 3, digits()
+  rounds, records = 2 if _QUICK.value else 3, digits()
   todo = [(records, case) for case in CASES[: 1 if _QUICK.value else None]]
   if "TFDS_DATA_DIR" in os.environ and not _QUICK.value:
     todo.append((shuffled(data.DataSpec("tfds", "cifar10")), CONVNET))
-  for some, case in todo:
-    for row in measure(some, case, rounds):
-      print(json.dumps(row), flush=True)
-      rows.append(row)
-  rows.append(dict(environment=stages.environment()))
-  print(json.dumps(rows[-1]))
-  print(table(rows[:-1]))
-  if _KEEP.value:
-    lines = "".join(json.dumps(row) + "\n" for row in rows)
-    pathlib.Path(_KEEP.value).write_text(lines)
+  rows = (row for some, case in todo for row in measure(some, case, rounds))
+  print(table(printed(rows, _KEEP.value)))
 
 
 def digits() -> Records:

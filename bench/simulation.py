@@ -19,8 +19,6 @@ it takes for one target. Rows of optimistix only where it is installed.
 """
 
 import importlib.util
-import json
-import pathlib
 import time
 from collections.abc import Iterator
 
@@ -29,9 +27,9 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
-from bench import interleaved
+from bench import interleaved, printed
 from bench.shadow_training import CLASSES, OPTIONS, RATE, STEPS, shuffled
-from informed_recon import data, models, prng, stages
+from informed_recon import data, models, prng
 from informed_recon.attacks import simulation
 from informed_recon.training import ensemble, recipe
 from informed_recon.types import Records
@@ -46,15 +44,9 @@ SHADOWS = 512
 def main(argv):
   del argv
   records = shuffled(data.DataSpec("mnist_sample"))
-  rows = []
-  for n in (200,) if flags.FLAGS.quick else (200, 1000):
-    for row in measure(records, n, _TARGETS.value):
-      print(json.dumps(row), flush=True)
-      rows.append(row)
-  rows.append(dict(environment=stages.environment()))
-  if flags.FLAGS.keep:
-    text = "".join(json.dumps(row) + "\n" for row in rows)
-    pathlib.Path(flags.FLAGS.keep).write_text(text)
+  sizes = (200,) if flags.FLAGS.quick else (200, 1000)
+  rows = (row for n in sizes for row in measure(records, n, _TARGETS.value))
+  printed(rows, flags.FLAGS.keep)
 
 
 def measure(records: Records, n: int, count: int):
