@@ -55,8 +55,9 @@ def test_two_processes_of_four_devices_train_the_bits_of_one(
   rows = [r for r in lines if r.get("store") == "shadow"]
   assert sorted(r["chunk"] for r in rows) == list(range(20))  # each once
   by = [[r["chunk"] for r in rows if r["process"] == i] for i in range(2)]
-  # Each began with its own range, as far as the other had left it.
-  assert by[0][0] == 0 and by[1][0] >= 10
+  # Each began with its own range, as far as the other had left it; on a busy
+  # machine one may find nothing left.
+  assert all(chunks[0] // 10 == i for i, chunks in enumerate(by) if chunks)
   for name in ("shadow", "released"):
     chunks = list((one / name).glob("chunk-*"))
     assert len(chunks) == dict(shadow=40, released=6)[name]
