@@ -229,7 +229,7 @@ def test_an_error_does_not_wait_for_what_others_do(
   monkeypatch.setattr(claims, "PAUSE", (0.05, 0.1))
   experiment = stages.build(tiny_config(), tmp_path)
   shadow.prepare(experiment)
-  waited = threading.Event()
+  waited, looks = threading.Event(), []
   hold = claims.hold
 
   @contextlib.contextmanager
@@ -239,6 +239,8 @@ def test_an_error_does_not_wait_for_what_others_do(
         yield mine
     else:
       waited.set()
+      looks.append(piece)
+      assert len(looks) < 1000
       yield False
 
   def full(*_):
@@ -249,6 +251,7 @@ def test_an_error_does_not_wait_for_what_others_do(
   monkeypatch.setattr(store, "write_chunk", full)
   with pytest.raises(OSError, match="No space"):
     shadow.work(experiment)
+  assert len(looks) < 1000  # it did not look for ever
 
 
 def test_a_damaged_chunk_in_other_hands_is_waited_for(
