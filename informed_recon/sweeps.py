@@ -28,7 +28,7 @@ import jax
 import matplotlib
 from ml_collections import ConfigDict
 
-from informed_recon import claims, data, files, registry, stages
+from informed_recon import claims, data, files, identity, registry, stages
 from informed_recon.curves import Result
 from informed_recon.report import figures, page, sweep_page, tidy
 from informed_recon.stages import shadow
@@ -120,7 +120,7 @@ def plan(
         f"--config.{twice[0]} is what the sweep varies ({name}); leave it out"
       )
     configs[name] = _changed(config, changes, name)
-    digest = stages.config_hash(configs[name])
+    digest = identity.config_hash(configs[name])
     if digest in seen:
       raise UserError(
         f"two points of the sweep are the same experiment: {seen[digest]!r} "
@@ -191,7 +191,7 @@ def _shared_stores(
   groups: dict[str, dict[str, int]] = {}
   for name, config in configs.items():
     if "shadow" in config.stages and not config.perf.stores:
-      key = stages.json_hash(shadow.decisive(config))
+      key = identity.json_hash(shadow.decisive(config))
       groups.setdefault(key, {})[name] = config.split.shadow
   shared: dict[str, dict[str, Any]] = {name: {} for name in configs}
   for key, sizes in groups.items():

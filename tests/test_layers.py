@@ -45,6 +45,7 @@ FLOORS = {
   "curves": STAGES,
   "sweeps": STAGES,
   "executors": STAGES,
+  "identity": STAGES,
   "stages": STAGES,
 }
 # Attacks and dp are called by name in code, and build on each other.
@@ -151,7 +152,7 @@ def test_the_host_side_imports_no_jax(path):
 @pytest.mark.parametrize("path", SOURCES, ids=_ids)
 def test_only_stages_see_a_config(path):
   first = {name.split(".")[0] for name in _imports(path)}
-  places = ("stages", "sweeps")
+  places = ("stages", "sweeps", "identity")
   assert "ml_collections" not in first or _place(path) in places
   assert "absl" not in first
 

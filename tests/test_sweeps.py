@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from configs import default
-from informed_recon import claims, files, stages, sweeps
+from informed_recon import claims, files, identity, sweeps
 from informed_recon.sweeps import Point, Sweep
 from informed_recon.types import UserError
 
@@ -88,7 +88,7 @@ def test_a_folder_of_another_sweep_is_refused(tmp_path):
   point = _plan(tmp_path, "[{'seed': 1}]").points[0]
   config = default.get_config("quick")
   config.seed = 1
-  mine = dict(identity=dict(config=stages.config_hash(config)))
+  mine = dict(identity=dict(config=identity.config_hash(config)))
   files.write_json(point.workdir / "config.json", mine)
   assert _plan(tmp_path, "[{'seed': 1}]").points == (point,)
   with pytest.raises(UserError, match="seed=1 belongs to another experiment"):

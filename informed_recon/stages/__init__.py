@@ -5,16 +5,15 @@ are the only code that sees a ConfigDict; below them everything is arguments.
 """
 
 import dataclasses
-import hashlib
 import importlib.metadata
 import json
 import os
 import pathlib
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -25,6 +24,7 @@ from informed_recon import (
   claims,
   data,
   files,
+  identity,
   models,
   perceptual,
   prng,
@@ -113,15 +113,19 @@ class Experiment(NamedTuple):
     lit = np.any(self.records("fixed").x, axis=0)
     return make_train(self.model(), recipe, lit=lit, remat=remat)
 
-  def taught(self) -> tuple[Records, int]:
-    """What the adversary holds, and its number of classes, for networks that
-    learn to see it: a foreign record's label is a class of its own."""
-    held, classes = self.held(), self.dataset.num_classes
-    own, foreign = self.dataset.sizes
+  @property
+  def taught_classes(self) -> int:
+    """Number of classes in `taught`."""
+    return self.dataset.num_classes * (2 if self.dataset.foreign else 1)
+
+  def taught(self) -> Records:
+    """What the adversary holds, for networks that learn to see it: a foreign
+    record's label is a class of its own."""
+    held, (own, foreign) = self.held(), self.dataset.sizes
     if not foreign:
-      return held, classes
+      return held
     is_foreign = np.concatenate([self.split.fixed, self.split.shadow]) >= own
-    return held._replace(y=held.y + classes * is_foreign), 2 * classes
+    return held._replace(y=held.y + self.dataset.num_classes * is_foreign)
 
   def perceptual(self, purpose: str) -> perceptual.Distance | None:
     """The config's perceptual distance, if it has one, for one of `PURPOSES`.
@@ -134,7 +138,8 @@ class Experiment(NamedTuple):
       return None
     return perceptual.build(
       _features(self.config, purpose),
-      *self.taught(),
+      self.taught(),
+      self.taught_classes,
       prng.stream(self.key, f"perceptual {purpose}"),
       self.config.perf.lpips,
     )
@@ -171,7 +176,9 @@ def build(
   experiment = Experiment(
     config=config,
     workdir=pathlib.Path(workdir),
-    identity=dict(config=config_hash(config), data=dataset.fingerprint()),
+    identity=dict(
+      config=identity.config_hash(config), data=dataset.fingerprint()
+    ),
     dataset=dataset,
     split=split,
     key=prng.root(config.seed),
@@ -277,23 +284,6 @@ def reporter(config: ConfigDict) -> ModuleType:
   )
 
 
-def config_hash(config: ConfigDict, groups: Sequence[str] = ()) -> str:
-  """Hash of what changes the answer: everything but `perf`, the title and the
-  settings of a privacy mechanism that is not used.
-
-  With `groups`, of these top-level groups alone.
-  """
-  flat = flatten(config)
-  if groups:
-    flat = {k: v for k, v in flat.items() if k.split(".")[0] in groups}
-  return json_hash(flat)
-
-
-def json_hash(value: Any) -> str:
-  text = json.dumps(value, sort_keys=True)
-  return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
 def environment() -> dict[str, str]:
   """Machine and versions a result came from."""
   packages = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy")
@@ -307,29 +297,6 @@ def environment() -> dict[str, str]:
     machine=f"{platform.system()} {platform.machine()}",
     **versions,
   )
-
-
-def flatten(config: ConfigDict) -> dict[str, Any]:
-  """Dotted path -> value in its one JSON form, for what enters the hash."""
-
-  def walk(prefix: str, value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-      return {prefix: value}
-    return {
-      path: leaf
-      for key in value
-      for path, leaf in walk(f"{prefix}.{key}".lstrip("."), value[key]).items()
-    }
-
-  plain = json.loads(json.dumps(config.to_dict()))
-  for name in ("perf", "title"):
-    plain.pop(name, None)
-  training = plain.get("training", {})
-  if training.get("privacy", {}).get("mechanism") == "none":
-    del training["privacy"]  # idle, and runs older than it stay what they are
-  if "simulation" not in plain.get("stages", ()):
-    plain.pop("simulations", None)  # likewise
-  return walk("", plain)
 
 
 def _enter(experiment: Experiment) -> None:
@@ -358,7 +325,8 @@ def _enter(experiment: Experiment) -> None:
       experiment.workdir / "split.npz", **experiment.split._asdict()
     )
     return
-  old, new = flatten(ConfigDict(found["config"])), flatten(experiment.config)
+  there, here = ConfigDict(found["config"]), experiment.config
+  old, new = identity.flatten(there), identity.flatten(here)
   differs = [
     f"{k} ({old.get(k)} there, {new.get(k)} here)"
     for k in sorted(old.keys() | new.keys())

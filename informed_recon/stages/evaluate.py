@@ -276,10 +276,9 @@ def _tpr(truth: np.ndarray, guess: np.ndarray, fprs: tuple[float, ...]) -> dict:
 
 def _judge_model(experiment: Experiment) -> models.Model:
   spec = experiment.config.evaluation.classifier
-  _, classes = experiment.taught()
   return models.build(
     spec.name,
-    classes,
+    experiment.taught_classes,
     experiment.dataset.shape,
     spec.options.to_dict(),
   )
@@ -291,6 +290,6 @@ def _judge(experiment: Experiment) -> Callable[[np.ndarray], np.ndarray]:
   return classifier.fit(
     _judge_model(experiment),
     classifier.Classifier(**spec),
-    experiment.taught()[0],
+    experiment.taught(),
     prng.stream(experiment.key, "judge"),
   )

@@ -21,6 +21,7 @@ from informed_recon import (
   claims,
   convolution,
   files,
+  identity,
   metrics,
   models,
   optimizers,
@@ -115,7 +116,7 @@ def work(experiment: Experiment) -> None:
 
 def decisive(config: ConfigDict) -> dict[str, Any]:
   """What of a config decides the rows of its stores, by dotted path."""
-  flat = stages.flatten(config).items()
+  flat = identity.flatten(config).items()
   return {k: v for k, v in flat if k.split(".")[0] in DECISIVE and k != PREFIX}
 
 
@@ -134,7 +135,7 @@ def prepare(experiment: Experiment) -> None:
         chunk_rows=perf.chunk_models,
         about=dict(
           models=stages.STORES[part],
-          config=stages.json_hash(decided),
+          config=identity.json_hash(decided),
           data=experiment.identity["data"],
         ),
         settings=decided,
@@ -167,7 +168,7 @@ def _code(experiment: Experiment) -> dict[str, str]:
   """What decides the bits of a row beside config and data."""
   modules = _modules(experiment.config)
   return dict(
-    sources=stages.json_hash([_essence(m) for m in modules]),
+    sources=identity.json_hash([_essence(m) for m in modules]),
     products=_products(experiment),
     informed_recon=informed_recon.__version__,
     jax=jax.__version__,

@@ -1,0 +1,48 @@
+"""What of a config makes an experiment the one it is."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from ml_collections import ConfigDict
+
+
+def config_hash(config: ConfigDict, groups: Sequence[str] = ()) -> str:
+  """Hash of what changes the answer: everything but `perf`, the title and the
+  settings of a privacy mechanism that is not used.
+
+  With `groups`, of these top-level groups alone.
+  """
+  flat = flatten(config)
+  if groups:
+    flat = {k: v for k, v in flat.items() if k.split(".")[0] in groups}
+  return json_hash(flat)
+
+
+def json_hash(value: Any) -> str:
+  text = json.dumps(value, sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def flatten(config: ConfigDict) -> dict[str, Any]:
+  """Dotted path -> value in its one JSON form, for what enters the hash."""
+
+  def walk(prefix: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+      return {prefix: value}
+    return {
+      path: leaf
+      for key in value
+      for path, leaf in walk(f"{prefix}.{key}".lstrip("."), value[key]).items()
+    }
+
+  plain = json.loads(json.dumps(config.to_dict()))
+  for name in ("perf", "title"):
+    plain.pop(name, None)
+  training = plain.get("training", {})
+  if training.get("privacy", {}).get("mechanism") == "none":
+    del training["privacy"]  # idle, and runs older than it stay what they are
+  if "simulation" not in plain.get("stages", ()):
+    plain.pop("simulations", None)  # likewise
+  return walk("", plain)
