@@ -9,7 +9,8 @@ fed from the memory map (ours) against steps on one batch that is there (peer).
 With --memory, instead: the peak memory of fitting `conv` to --models convnets
 of 90,154 parameters, in a process of its own. "anonymous" is what the process
 must have; pages of the memory map come on top while memory is free, and the
-system takes them back when it is not.
+system takes them back when it is not. To see that a limit holds, run it under
+one: `systemd-run --scope -p MemoryMax=16G python -m bench.reconstructor ...`.
 """
 
 import json
