@@ -16,6 +16,10 @@ before the clock starts:
 `found` counts MSEs up to 1e-3. `label_unknown` is the attack as a whole, ten
 labels to try, and `shadows` how many shadow models are trained in the time that
 it takes for one target. Rows of optimistix only where it is installed.
+
+With --jacobian, instead: how far a derivative that looks at a sample of the
+fixed records (`Recipe.sample`) is from the whole one, along a random direction
+of the target's pixels, as a share of it.
 """
 
 import importlib.util
@@ -35,9 +39,11 @@ from informed_recon.training import ensemble, recipe
 from informed_recon.types import Records
 
 _TARGETS = flags.DEFINE_integer("targets", 12, "of each setting")
+_JACOBIAN = flags.DEFINE_bool("jacobian", False, "of samples of the fixed set")
 SUCCESS = 1e-3
 TOLERANCES = (0.03, 1e-3)  # of the library's conjugate gradients
 LONGEST = 60  # outer steps
+SAMPLES = 500, 200, 50, 20
 SHADOWS = 512
 
 
@@ -46,7 +52,33 @@ def main(argv):
   records = shuffled(data.DataSpec("mnist_sample"))
   sizes = (200,) if flags.FLAGS.quick else (200, 1000)
   rows = (row for n in sizes for row in measure(records, n, _TARGETS.value))
+  if _JACOBIAN.value:
+    rows = (row for n in sizes for row in sampled(records, n))
   printed(rows, flags.FLAGS.keep)
+
+
+def sampled(records: Records, n: int):
+  """Rows of one size of the fixed set: errors of J v for sampled J."""
+  fixed = Records(*(jnp.asarray(a[:n]) for a in records))
+  x, y = jnp.asarray(records.x[n]), records.y[n]
+  model = models.build("mlp", CLASSES, fixed.x.shape[1:], dict(width=10))
+  along = jax.random.normal(prng.root(1), x.shape)
+
+  def product(sample):
+    spec = recipe.Recipe(STEPS, optimizer_options=OPTIONS, sample=sample)
+    one = ensemble.make_one(recipe.make_train(model, spec), ensemble.Threat())
+
+    def end(fixed, x):
+      target = Records(x, y)
+      return one(prng.root(0), fixed, target, 0, recipe.HParams(RATE))
+
+    jvp = jax.jit(lambda f, x: jax.jvp(lambda z: end(f, z), (x,), (along,))[1])
+    return np.asarray(jvp(fixed, x))
+
+  whole = product(0)
+  for sample in (s for s in SAMPLES if s < n):
+    error = np.linalg.norm(product(sample) - whole) / np.linalg.norm(whole)
+    yield dict(n=n, sample=sample, relative_error=float(error))
 
 
 def measure(records: Records, n: int, count: int):

@@ -8,13 +8,16 @@ The adversary runs the training algorithm A itself and solves
 by Levenberg-Marquardt steps in x (Levenberg 1944, Marquardt 1963): conjugate
 gradients on the normal equations, where a product with the Jacobian or its
 transpose is one pass through the linearised training, kept from the current
-point, and the new point is projected onto the bounds. With w = 0 no shadow
-model is needed. With noise of variance w in θ, and m and C the mean and the
-covariance of what the adversary holds, the answer is the most probable record.
+point, and the new point is projected onto the bounds. A Jacobian made of a
+sample of D₋, another in every training step (`Recipe.sample`), costs a small
+part of the whole one and serves as well: the misfit is always that of all of
+D₋. With w = 0 no shadow model is needed. With noise of variance w in θ, and m
+and C the mean and the covariance of what the adversary holds, the answer is the
+most probable record.
 
 Labels and starting points are *candidates*. The most promising one gets the
 next step: the one with the smallest misfit, where a candidate that had no step
-yet is taken at a tenth of its own. The first step of each is a coarse one: it
+yet is taken at a share of its own. The first step of each is a coarse one: it
 tells them apart at less cost. The relative residual
 
   ρ = ‖A(D₋ ∪ {(x, y)}) - θ‖ / ‖A(D₋) - θ‖
@@ -25,8 +28,10 @@ absence. Derived for this project; gradients through training go back to
 Maclaurin, Duvenaud and Adams (2015).
 """
 
+import collections
 import dataclasses
 from collections.abc import Callable, Collection, Iterator
+from concurrent import futures
 from typing import Any, NamedTuple
 
 import jax
@@ -43,10 +48,10 @@ Candidates = Callable[[int], tuple[np.ndarray, np.ndarray]]
 
 START_DAMPING = 0.1  # of the curvature along the gradient
 LEAST_DAMPING, MOST_DAMPING = 1e-9, 1e6
-OPTIMISM = 0.1  # of its squared residual: what a first step may leave of it
 SCREENING = 0.1  # share of the gradient at which a candidate's first step ends
 SLOW = 0.9  # a step that leaves more than this share of the residual stalls
 PATIENCE = 4  # stalls in a row that end a candidate
+LANES = 2  # programs that run at a time: what one leaves idle, the other uses
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +61,7 @@ class Search:
   steps: int = 60  # Levenberg-Marquardt steps a release, over all candidates
   cg_steps: int = 40  # conjugate-gradient steps in one of them, at most
   cg_tolerance: float = 0.03  # share of the gradient at which they may end
+  optimism: float = 0.1  # share of a misfit that a first step may leave
   explained: float = 0.01  # ρ at and below which the record counts as found
   converged: float = 1e-4  # ρ at which there is nothing left to gain
   bounds: tuple[float, float] | None = (0.0, 1.0)  # of features, if any
@@ -70,7 +76,7 @@ class State(NamedTuple):
   damping: Any  # () over the curvature along the gradient
   steps: Any  # () taken
   stalls: Any  # () in a row
-  passes: Any  # () runs through training, forward or backward
+  passes: Any  # () runs through training, forward or backward, and shares
 
 
 class Answer(NamedTuple):
@@ -81,7 +87,7 @@ class Answer(NamedTuple):
   residual: float  # ρ of the answer
   explained: bool  # ρ is small enough to trust the answer
   steps: int
-  passes: int  # runs through training, forward or backward, in all
+  passes: float  # runs through training, forward or backward, in all
   trace: np.ndarray  # (steps, ) ρ after each step, of the candidate stepped
   iterates: np.ndarray  # (steps, *shape) likewise
   spent: np.ndarray  # (steps,) passes until then, over all candidates
@@ -105,10 +111,11 @@ def check(search: Search) -> None:
       raise UserError(
         f"simulation {name} must be at least 1, got {getattr(search, name)}"
       )
-  if not 0 < search.cg_tolerance < 1:
-    raise UserError(
-      f"simulation cg_tolerance must lie in (0, 1), got {search.cg_tolerance}"
-    )
+  for name in ("cg_tolerance", "optimism"):
+    if not 0 < getattr(search, name) < 1:
+      raise UserError(
+        f"simulation {name} must lie in (0, 1), got {getattr(search, name)}"
+      )
   if not 0 < search.converged <= search.explained < 1:
     raise UserError(
       "simulation needs 0 < converged <= explained < 1, got "
@@ -148,6 +155,7 @@ def reconstruct(
   prior: Callable | None = None,
   batch: int = 16,
   skip: Collection[int] = (),
+  jacobian_cost: float = 1.0,
 ) -> Iterator[tuple[int, Answer]]:
   """Searches for the record behind each release; yields them as they end.
 
@@ -158,27 +166,38 @@ def reconstruct(
     candidates: where to start for each of them; as many for all.
     search: settings.
     prior: x -> residuals of a penalty, such as `gaussian_prior`.
-    batch: releases searched at once, side by side in one program.
+    batch: releases searched at once, side by side in `LANES` programs.
     skip: releases that are done already.
+    jacobian_cost: of a product with the Jacobian, in runs through training.
 
   Yields:
     (index, Answer), in no particular order.
   """
   check(search)
   fixed = Records(*map(jnp.asarray, fixed))
-  begin, step = _make(simulate, search, prior)
-  waiting = (i for i in range(len(releases.theta)) if i not in skip)
-  active: list[_Target] = []
-  while True:
-    while len(active) < batch and (i := next(waiting, None)) is not None:
+  begin, step = _make(simulate, search, prior, jacobian_cost)
+  waiting = collections.deque(
+    i for i in range(len(releases.theta)) if i not in skip
+  )
+  batch = max(min(batch, len(waiting)), 1)
+  lanes = min(LANES, batch)
+  width = -(-batch // lanes)
+
+  def advance(lane: list[_Target]) -> list[_Target]:
+    """Fills up a lane, makes a step for each in it; returns who is through."""
+    while len(lane) < width:
+      try:
+        i = waiting.popleft()
+      except IndexError:
+        break
       release = Release(*(leaf[i] for leaf in releases))
       x, y = candidates(i)
       states = jax.device_get(begin(fixed, release, jnp.asarray(x), y))
-      active.append(_Target(i, release, states, y))
-    if not active:
-      return
-    # A full batch always: one compiled program.
-    picked = [active[k % len(active)] for k in range(batch)]
+      lane.append(_Target(i, release, states, y))
+    if not lane:
+      return []
+    # A full width always: one compiled program.
+    picked = [lane[k % len(lane)] for k in range(width)]
     at = [target.promising(search) for target in picked]
     stepped = jax.device_get(
       step(
@@ -188,14 +207,33 @@ def reconstruct(
         _stack([t.state(k) for t, k in zip(picked, at)]),
       )
     )
-    for row, target in enumerate(active):
+    for row, target in enumerate(lane):
       target.update(at[row], State(*(leaf[row] for leaf in stepped)))
-    for target in [t for t in active if t.over(search)]:
-      active.remove(target)
-      yield target.index, target.answer(search)
+    through = [target for target in lane if target.over(search)]
+    lane[:] = [target for target in lane if target not in through]
+    return through
+
+  with futures.ThreadPoolExecutor(lanes) as threads:
+    first, *others = [[] for _ in range(lanes)]
+    running = {threads.submit(advance, first): first}
+    while running:
+      for future in futures.wait(running, None, futures.FIRST_COMPLETED).done:
+        lane, through = running.pop(future), future.result()
+        # The others begin when the first has compiled what all of them run.
+        for ready in (lane, *others):
+          if ready or waiting:
+            running[threads.submit(advance, ready)] = ready
+        others = ()
+        for target in through:
+          yield target.index, target.answer(search)
 
 
-def _make(simulate: Simulate, search: Search, prior: Callable | None):
+def _make(
+  simulate: Simulate,
+  search: Search,
+  prior: Callable | None,
+  jacobian_cost: float,
+):
   """Jitted `begin` (one release, many candidates) and `step` (many releases,
   a candidate each)."""
 
@@ -219,7 +257,7 @@ def _make(simulate: Simulate, search: Search, prior: Callable | None):
       damping=jnp.float32(START_DAMPING),
       steps=jnp.int32(0),
       stalls=jnp.int32(0),
-      passes=jnp.int32(1),
+      passes=jnp.float32(1),
     )
 
   def step(fixed, release, label, state):
@@ -254,8 +292,8 @@ def _make(simulate: Simulate, search: Search, prior: Callable | None):
       damping=jnp.clip(state.damping * factor, LEAST_DAMPING, MOST_DAMPING),
       steps=state.steps + 1,
       stalls=jnp.where(stalled, state.stalls + 1, 0),
-      # The linearisation, the gradient and its image, the new point.
-      passes=state.passes + 2 * count + 4,
+      # The linearisation and the new point; the gradient and its image.
+      passes=state.passes + 2 + jacobian_cost * (2 * count + 2),
     )
 
   one_release = jax.vmap(begin, in_axes=(None, None, 0, 0))
@@ -317,7 +355,9 @@ class _Target:
   def promising(self, search: Search) -> int:
     """The candidate to step next."""
     misfit = np.where(
-      self.states.steps == 0, OPTIMISM * self.states.cost, self.states.cost
+      self.states.steps == 0,
+      search.optimism * self.states.cost,
+      self.states.cost,
     )
     return int(np.argmin(np.where(self._ended(search), np.inf, misfit)))
 
@@ -335,7 +375,7 @@ class _Target:
       residual=residual,
       explained=residual <= search.explained,
       steps=len(self.residuals),
-      passes=int(self.states.passes.sum()),
+      passes=float(self.states.passes.sum()),
       trace=np.array(self.residuals),
       iterates=np.array(self.iterates),
       spent=np.array(self.spent),

@@ -38,6 +38,18 @@ def make(model: Model, recipe: Recipe) -> Gradient:
     logits = model.apply(params, target.x[None])
     return cross_entropy(logits, target.y[None])[0]
 
+  def of_fixed(params, step, x, y, weight):
+    few, stop = recipe.sample, jax.lax.stop_gradient
+    if not few or few >= len(y):
+      return pieces.gradient(fixed_loss, params, x, y, weight)
+    total = pieces.gradient(fixed_loss, stop(params), x, y, weight)
+    # In turn: what a step leaves out adds up to less than it would always.
+    turn = (few * step + jnp.arange(few)) % len(y)
+    some = x[turn], y[turn], len(y) / few * weight[turn]
+    part = pieces.gradient(fixed_loss, params, *some)
+    # The value of the one and the derivative of the other.
+    return jax.tree.map(lambda t, p: t + (p - stop(p)), total, part)
+
   def gradient(keys, step, params, fixed, target, hparams):
     seen = len(fixed.y) + (target is not None)
     if recipe.batch_size > seen:
@@ -48,7 +60,7 @@ def make(model: Model, recipe: Recipe) -> Gradient:
     x, y, weight, present, size = _batch(
       recipe.batch_size, seen, fixed, keys.order, step
     )
-    total = pieces.gradient(fixed_loss, params, x, y, weight)
+    total = of_fixed(params, step, x, y, weight)
     if target is not None:
       of_target = jax.grad(target_loss)(params, target)
       total = jax.tree.map(lambda f, t: f + present * t, total, of_target)

@@ -13,7 +13,7 @@ import platform
 import time
 from collections.abc import Callable, Mapping
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -105,11 +105,11 @@ class Experiment(NamedTuple):
     static |= {k: private[k] for k in ("mechanism", "sampling_probability")}
     return Recipe(**static), traced
 
-  def train(self, remat: bool = False, products: str = "") -> Train:
-    """One run of the released model's training, on this fixed set; `products`
-    in place of those of the config."""
+  def train(self, remat: bool = False, **changes: Any) -> Train:
+    """One run of the released model's training, on this fixed set; `changes`
+    to its recipe, of what is no part of the experiment."""
     recipe, _ = self.training()
-    recipe = dataclasses.replace(recipe, products=products or recipe.products)
+    recipe = dataclasses.replace(recipe, **changes)
     lit = np.any(self.records("fixed").x, axis=0)
     return make_train(self.model(), recipe, lit=lit, remat=remat)
 

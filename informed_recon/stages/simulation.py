@@ -21,6 +21,7 @@ def check(experiment: Experiment) -> None:
   known = (CLASS_MEANS, *config.reconstructors)
   for name, spec in config.simulations.items():
     attack.check(_search(experiment, name))
+    experiment.train(sample=spec.sample)
     if name in config.reconstructors:
       raise UserError(f"simulations and reconstructors both have a {name!r}")
     for start in spec.starts:
@@ -68,11 +69,13 @@ def _attack(experiment: Experiment, name: str) -> dict[str, np.ndarray]:
   done = {i for i, path in enumerate(paths) if path.exists()}
   if len(done) < count:
     prior = None
+    fixed = experiment.config.split.fixed
+    sample = min(spec.sample or fixed, fixed)
     if spec.prior_weight:
       held = experiment.held().x
       prior = attack.gaussian_prior(held, spec.prior_weight)
     answers = attack.reconstruct(
-      _simulate(experiment),
+      _simulate(experiment, spec.sample),
       experiment.records("fixed"),
       _releases(experiment, count, spec.search_keys),
       _candidates(experiment, spec.starts),
@@ -80,6 +83,7 @@ def _attack(experiment: Experiment, name: str) -> dict[str, np.ndarray]:
       prior=prior,
       batch=min(experiment.config.perf.simulation_batch, count - len(done)),
       skip=done,
+      jacobian_cost=(sample + 1) / (fixed + 1),
     )
     with tqdm(
       answers, total=count, initial=len(done), desc=name, unit="target"
@@ -107,16 +111,18 @@ def _attack(experiment: Experiment, name: str) -> dict[str, np.ndarray]:
 
 def _search(experiment: Experiment, name: str) -> attack.Search:
   spec = experiment.config.simulations[name].to_dict()
-  for key in ("starts", "targets", "prior_weight", "search_keys"):
+  for key in ("starts", "targets", "sample", "prior_weight", "search_keys"):
     del spec[key]
   return attack.Search(**spec)
 
 
-def _simulate(experiment: Experiment) -> attack.Simulate:
-  """The released model's training, without the noise nobody can know."""
+def _simulate(experiment: Experiment, sample: int = 0) -> attack.Simulate:
+  """The released model's training, without the noise nobody can know; its
+  derivative by a sample of the fixed set, or by all of it."""
   _, hparams = experiment.training()
   hparams = hparams._replace(noise_multiplier=0.0)
-  train = experiment.train(remat=experiment.config.perf.simulation_remat)
+  remat = experiment.config.perf.simulation_remat
+  train = experiment.train(remat, sample=sample)
   threat = ensemble.Threat(**experiment.config.threat)
   one = ensemble.make_one(train, threat)
 

@@ -35,6 +35,9 @@ class Recipe:
   products: str = "float32"
   mechanism: str = "none"  # file name in informed_recon/mechanisms/
   sampling_probability: float = 1.0  # of a record in a step; dp_sgd
+  # Where training is differentiated through, so many fixed records stand for
+  # all of them, others in every step; 0: all. No value changes.
+  sample: int = 0
 
 
 class HParams(NamedTuple):
@@ -124,10 +127,16 @@ def make_train(
       f"unknown training.products {recipe.products!r}; "
       f"known: {', '.join(PRODUCTS)}"
     )
+  plain = recipe.mechanism == "none" and recipe.products == "float32"
+  if recipe.sample < 0 or recipe.sample and (recipe.batch_size or not plain):
+    raise UserError(
+      f"derivatives by a sample ({recipe.sample}) of the fixed set want full "
+      "batches, no privacy and products in float32; use sample=0"
+    )
   _optimizer(recipe, 0.1)  # names are checked here, not inside a trace
   mechanism = registry.find("mechanisms", recipe.mechanism)
   gradient = mechanism.make(model, recipe)
-  fast = getattr(mechanism, "fast", None)
+  fast = None if recipe.sample else getattr(mechanism, "fast", None)
   if recipe.products != "float32" and not (fast and fast(model, recipe, 1)):
     raise UserError(
       f"products in {recipe.products} want full batches, a dense first layer, "

@@ -104,6 +104,7 @@ def test_gradient_of_training_against_finite_differences(records):
     dict(optimizer_options=dict(momentum=0.9)),
     dict(optimizer="adam", steps=20),
     dict(batch_size=7, steps=12),
+    dict(sample=6),
     dict(options=dict(width=16, activation="relu"), steps=5),
     dict(model="convnet", options=dict(widths=(8, 8), pooling="stride")),
     dict(model="linear", options={}),
@@ -120,6 +121,21 @@ def test_finds_record_and_label(records, settings):
   assert_found(found, targets, limit=1e-3 if kinks else 1e-5)
 
 
+def test_a_cheaper_jacobian_counts_for_less(records):
+  fixed, targets = records
+  one = Records(*(t[:1] for t in targets))
+  whole, sampled = make_simulate(), make_simulate(sample=7)
+  releases = release(whole, fixed, one)
+  dear = search(whole, fixed, releases)[0]
+  cheap = search(sampled, fixed, releases, jacobian_cost=0.4)[0]
+  # One run a candidate to begin with, two a step, and products: at least two.
+  for answer, cost in ((dear, 1.0), (cheap, 0.4)):
+    products = (answer.passes - CLASSES - 2 * answer.steps) / cost
+    assert products == pytest.approx(round(products), abs=1e-3)
+    assert products >= 2 * answer.steps
+  assert cheap.passes < dear.passes
+
+
 def test_batch_and_what_is_done_already_change_no_answer(records):
   fixed, targets = records
   simulate = make_simulate()
@@ -129,6 +145,21 @@ def test_batch_and_what_is_done_already_change_no_answer(records):
   assert sorted(alone) == [0, 2]
   for i, answer in alone.items():
     np.testing.assert_allclose(answer.x, together[i].x, atol=1e-4)
+
+
+def test_an_error_in_any_lane_ends_the_search(records):
+  fixed, targets = records
+  simulate = make_simulate()
+  labels = np.arange(CLASSES, dtype=np.int32)
+
+  def candidates(i):
+    if i == 1:
+      raise OSError("no start for it")
+    return np.full((CLASSES, *SHAPE), 0.5, np.float32), labels
+
+  given = simulate, fixed, release(simulate, fixed, targets), candidates
+  with pytest.raises(OSError, match="no start"):
+    list(simulation.reconstruct(*given, simulation.Search(), batch=2))
 
 
 def test_a_release_the_recipe_cannot_make_stays_unexplained(records):
@@ -227,6 +258,7 @@ def test_a_hopeless_candidate_gives_way_to_the_next(records):
     dict(steps=0),
     dict(cg_steps=0),
     dict(cg_tolerance=1.0),
+    dict(optimism=0.0),
     dict(explained=2.0),
     dict(converged=0.5),
   ],

@@ -49,6 +49,19 @@ def test_finds_records_and_goes_on_where_it_was(make_config, tmp_path):
   )
 
 
+def test_a_sample_finds_the_same_for_less(make_config, tmp_path):
+  rows = [
+    stages.run(
+      make_config(**{"simulations.found.sample": sample}),
+      tmp_path / str(sample),
+    )["attacks"]["found"]
+    for sample in (0, 15)
+  ]
+  assert all(row["mse_mean"] < 1e-6 for row in rows)
+  whole, sampled = (row["training_passes_median"] for row in rows)
+  assert sampled < 0.8 * whole
+
+
 @pytest.mark.parametrize("search", [False, True])
 def test_unknown_initialisation(make_config, tmp_path, search):
   """Unknown, it is reported; among few, it is found."""
@@ -87,6 +100,8 @@ def test_noise_of_private_training_flags_the_answers(make_config, tmp_path):
     ({"simulations.found.starts": ("bilinear",)}, "'reconstructor' before"),
     ({"simulations.found.targets": -1}, "at least"),
     ({"simulations.found.cg_steps": 0}, "cg_steps"),
+    ({"simulations.found.sample": -1}, r"sample \(-1\)"),
+    ({"simulations.found.sample": 5, "training.batch_size": 4}, "full batches"),
     ({"perf.simulation_batch": 0}, "simulation_batch"),
   ],
 )

@@ -197,3 +197,46 @@ def test_batch_larger_than_the_data_is_refused(mlp, make_records):
   train = recipe.make_train(mlp, Recipe(steps=1, batch_size=13))
   with pytest.raises(UserError, match="13 exceeds the 12 records"):
     train(KEYS, fixed, target, HParams(0.1))
+
+
+def _derivative(model, make_records, sample, n=40, **settings):
+  """End of training and its derivative by the target, along a direction."""
+  fixed, target = _problem(make_records, n)
+  spec = Recipe(**dict(steps=40, sample=sample) | settings)
+  train = recipe.make_train(model, spec)
+
+  def end(x):
+    return train(KEYS, fixed, target._replace(x=x), HParams(0.3, 0.01))
+
+  along = np.random.default_rng(3).normal(size=SHAPE).astype(np.float32)
+  both = jax.jvp(end, (jnp.asarray(target.x),), (along,))
+  return [np.concatenate(list(map(np.ravel, jax.tree.leaves(t)))) for t in both]
+
+
+def test_a_sample_changes_no_value_and_comes_near_the_derivative(
+  mlp, make_records
+):
+  value, whole = _derivative(mlp, make_records, 0)
+  plain, everyone = _derivative(mlp, make_records, 40)
+  np.testing.assert_allclose(plain, value, atol=1e-5)
+  np.testing.assert_allclose(everyone, whole, atol=1e-4 * abs(whole).max())
+  for sample, limit in ((20, 0.05), (8, 0.2)):
+    sampled, part = _derivative(mlp, make_records, sample)
+    np.testing.assert_allclose(sampled, plain, atol=1e-6)
+    error = np.linalg.norm(part - whole) / np.linalg.norm(whole)
+    assert 1e-6 < error < limit
+
+
+@pytest.mark.parametrize(
+  "wrong",
+  [
+    dict(sample=-1),
+    dict(sample=4, batch_size=5),
+    dict(sample=4, mechanism="dp_sgd"),
+    dict(sample=4, products="bfloat16"),
+  ],
+  ids=str,
+)
+def test_a_sample_that_makes_no_sense(mlp, wrong):
+  with pytest.raises(UserError, match="sample"):
+    recipe.make_train(mlp, Recipe(**wrong))
