@@ -4,7 +4,8 @@
 model; `refined` starts from what the reconstructor network says, which has
 learned from 10,000. Neither is told the label. Success at eta: an MSE of 1e-3.
 `:n10000` has ten times as many fixed records, 32 targets and `simulation`
-alone. Needs the TFDS set `mnist`.
+alone, with a Jacobian made of 200 of them in every step. Needs the TFDS set
+`mnist`.
 
 python -m launch.run --config=configs/simulation_mnist.py --workdir=runs/sim
 """
@@ -32,8 +33,8 @@ def get_config(arg: str = ""):
     config.stages = ("shadow", "simulation", "evaluate", "report")
     config.split.update(fixed=10_000, shadow=0, targets=32)
     del config.simulations.refined, config.reconstructors.bilinear
-    config.simulations.simulation.targets = 0
-    config.perf.simulation_batch = 4
+    config.simulations.simulation.update(targets=0, sample=200)
+    config.perf.simulation_batch = 8
   elif default.is_quick(arg):
     for spec in config.simulations.values():
       spec.update(targets=3, steps=20)

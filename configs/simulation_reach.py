@@ -36,7 +36,7 @@ def get_config(arg: str = ""):
   config.perf.simulation_batch = 12
   if arg in MODELS:
     config.model = MODELS[arg]
-    config.perf.simulation_batch = 1 if arg == "convnet" else 12
+    config.perf.simulation_batch = 2 if arg == "convnet" else 12
   elif default.is_quick(arg):
     config = default.quick(config)
     config.split.shadow = 0
