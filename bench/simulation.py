@@ -51,22 +51,28 @@ def main(argv):
   del argv
   records = shuffled(data.DataSpec("mnist_sample"))
   sizes = (200,) if flags.FLAGS.quick else (200, 1000)
-  rows = (row for n in sizes for row in measure(records, n, _TARGETS.value))
-  if _JACOBIAN.value:
-    rows = (row for n in sizes for row in sampled(records, n))
+  kind = sampled if _JACOBIAN.value else measure
+  rows = (row for n in sizes for row in kind(records, n, _TARGETS.value))
   printed(rows, flags.FLAGS.keep)
 
 
-def sampled(records: Records, n: int):
-  """Rows of one size of the fixed set: errors of J v for sampled J."""
+def training(shape: tuple[int, ...], sample: int = 0):
+  """Of the network and the recipe above."""
+  model = models.build("mlp", CLASSES, shape, dict(width=10))
+  spec = recipe.Recipe(STEPS, optimizer_options=OPTIONS, sample=sample)
+  return recipe.make_train(model, spec)
+
+
+def sampled(records: Records, n: int, count: int):
+  """Rows of one size of the fixed set: errors of J v for sampled J, of one
+  target."""
+  del count
   fixed = Records(*(jnp.asarray(a[:n]) for a in records))
   x, y = jnp.asarray(records.x[n]), records.y[n]
-  model = models.build("mlp", CLASSES, fixed.x.shape[1:], dict(width=10))
   along = jax.random.normal(prng.root(1), x.shape)
 
   def product(sample):
-    spec = recipe.Recipe(STEPS, optimizer_options=OPTIONS, sample=sample)
-    one = ensemble.make_one(recipe.make_train(model, spec), ensemble.Threat())
+    one = ensemble.make_one(training(x.shape, sample), ensemble.Threat())
 
     def end(fixed, x):
       target = Records(x, y)
@@ -85,9 +91,7 @@ def measure(records: Records, n: int, count: int):
   """Rows of one size of the fixed set; one target more warms every solver."""
   fixed = Records(*(jnp.asarray(a[:n]) for a in records))
   targets = Records(*(a[n : n + count + 1] for a in records))
-  model = models.build("mlp", CLASSES, fixed.x.shape[1:], dict(width=10))
-  spec = recipe.Recipe(STEPS, optimizer_options=OPTIONS)
-  train = recipe.make_train(model, spec)
+  train = training(fixed.x.shape[1:])
   root, hparams = prng.root(0), recipe.HParams(RATE)
   one = ensemble.make_one(train, ensemble.Threat())
 

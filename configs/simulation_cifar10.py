@@ -2,10 +2,10 @@
 
 CIFAR-10, 100 fixed records, 50 full-batch steps, 32 targets of unknown label,
 no shadow model. The network halves its images by 2x2 patches without overlap
-and widens them, so that they can be read off its features one by one; with 3x3
-patches, or no more features than pixels, the search needs a larger sample and
-more steps. Search and network were set on two targets of another split (seed
-43). Needs the TFDS set `cifar10`.
+and widens them, so that they can be read off its features one by one. Search
+and network were set on two targets of another split (seed 43), where
+overlapping patches and fewer features made it slower. Needs the TFDS set
+`cifar10`.
 
 python -m launch.run --config=configs/simulation_cifar10.py --workdir=runs/cifar
 """

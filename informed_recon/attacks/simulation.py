@@ -76,7 +76,7 @@ class State(NamedTuple):
   damping: Any  # () over the curvature along the gradient
   steps: Any  # () taken
   stalls: Any  # () in a row
-  passes: Any  # () runs through training, forward or backward, and shares
+  passes: Any  # () runs through training, forward or backward; fractions add up
 
 
 class Answer(NamedTuple):

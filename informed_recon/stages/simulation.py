@@ -81,7 +81,7 @@ def _attack(experiment: Experiment, name: str) -> dict[str, np.ndarray]:
       _candidates(experiment, spec.starts),
       _search(experiment, name),
       prior=prior,
-      batch=min(experiment.config.perf.simulation_batch, count - len(done)),
+      batch=experiment.config.perf.simulation_batch,
       skip=done,
       jacobian_cost=(sample + 1) / (fixed + 1),
     )

@@ -199,11 +199,10 @@ def test_batch_larger_than_the_data_is_refused(mlp, make_records):
     train(KEYS, fixed, target, HParams(0.1))
 
 
-def _derivative(model, make_records, sample, n=40, **settings):
+def _derivative(model, make_records, sample):
   """End of training and its derivative by the target, along a direction."""
-  fixed, target = _problem(make_records, n)
-  spec = Recipe(**dict(steps=40, sample=sample) | settings)
-  train = recipe.make_train(model, spec)
+  fixed, target = _problem(make_records, n=40)
+  train = recipe.make_train(model, Recipe(steps=40, sample=sample))
 
   def end(x):
     return train(KEYS, fixed, target._replace(x=x), HParams(0.3, 0.01))
