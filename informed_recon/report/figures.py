@@ -97,7 +97,7 @@ def errors(mse: Mapping[str, np.ndarray], palette: Mapping[str, str]) -> Figure:
   axis.set_xlabel("reconstruction error (MSE per pixel)")
   axis.set_ylabel("share of targets at or below")
   axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-  axis.legend(loc="upper left", bbox_to_anchor=(0, 0.97), fontsize=8.5)
+  axis.legend(fontsize=8.5)
   return figure
 
 

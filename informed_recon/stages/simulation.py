@@ -88,7 +88,7 @@ def _attack(experiment: Experiment, name: str) -> dict[str, np.ndarray]:
     with tqdm(
       answers, total=count, initial=len(done), desc=name, unit="target"
     ) as bar:
-      found = 0
+      found = sum(files.read_arrays(paths[i])["explained"] for i in done)
       for i, answer in bar:
         files.write_arrays(paths[i], **answer._asdict())
         found += answer.explained

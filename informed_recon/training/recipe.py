@@ -128,10 +128,14 @@ def make_train(
       f"known: {', '.join(PRODUCTS)}"
     )
   plain = recipe.mechanism == "none" and recipe.products == "float32"
-  if recipe.sample < 0 or recipe.sample and (recipe.batch_size or not plain):
+  if recipe.sample < 0:
     raise UserError(
-      f"derivatives by a sample ({recipe.sample}) of the fixed set want full "
-      "batches, no privacy and products in float32; use sample=0"
+      f"sample must be 0 (all fixed records) or more, got {recipe.sample}"
+    )
+  if recipe.sample and (recipe.batch_size or not plain):
+    raise UserError(
+      "derivatives by a sample of the fixed set want full batches, no privacy "
+      "and products in float32; use sample=0"
     )
   _optimizer(recipe, 0.1)  # names are checked here, not inside a trace
   mechanism = registry.find("mechanisms", recipe.mechanism)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from informed_recon import models, prng, tree
-from informed_recon.attacks import simulation
+from informed_recon.attacks import simulation, simulation_step
 from informed_recon.training import ensemble, recipe
 from informed_recon.types import Records, UserError
 
@@ -210,32 +210,14 @@ def test_gaussian_prior_is_the_mahalanobis_norm(make_records):
   assert jnp.sum(penalty(x[0]) ** 2) == pytest.approx(expected, rel=1e-4)
 
 
-def test_damped_least_squares_against_numpy():
-  rng = np.random.default_rng(0)
-  jacobian = rng.normal(size=(12, 5)).astype(np.float32)
-  residual = rng.normal(size=12).astype(np.float32)
-  move, left, count = simulation._damped_least_squares(
-    lambda v: jacobian @ v,
-    lambda r: jacobian.T @ r,
-    *(jnp.asarray(residual), jnp.asarray(jacobian.T @ residual)),
-    *(0.7, 50, 1e-6),
-  )
-  expected = np.linalg.solve(
-    jacobian.T @ jacobian + 0.7 * np.eye(5), -jacobian.T @ residual
-  )
-  np.testing.assert_allclose(move, expected, atol=1e-5)
-  np.testing.assert_allclose(left, residual + jacobian @ expected, atol=1e-5)
-  assert 0 < count <= 12
-
-
 def test_first_steps_are_coarse(records, monkeypatch):
   """They tell candidates apart; the others want to arrive."""
   fixed, targets = records
   simulate = make_simulate()
   releases = release(simulate, fixed, Records(*(t[:1] for t in targets)))
   spent = []
-  for screening in (simulation.SCREENING, 1e-3):
-    monkeypatch.setattr(simulation, "SCREENING", screening)
+  for screening in (simulation_step.SCREENING, 1e-3):
+    monkeypatch.setattr(simulation_step, "SCREENING", screening)
     spent.append(search(simulate, fixed, releases)[0].spent)
   assert spent[0][0] < spent[1][0]
 

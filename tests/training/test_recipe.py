@@ -237,5 +237,5 @@ def test_a_sample_changes_no_value_and_comes_near_the_derivative(
   ids=str,
 )
 def test_a_sample_that_makes_no_sense(mlp, wrong):
-  with pytest.raises(UserError, match="sample"):
+  with pytest.raises(UserError, match="sample (must|of)"):
     recipe.make_train(mlp, Recipe(**wrong))
