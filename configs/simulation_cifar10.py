@@ -4,8 +4,8 @@ CIFAR-10, 100 fixed records, 50 full-batch steps, 32 targets of unknown label,
 no shadow model. The network halves its images by 2x2 patches without overlap
 and widens them, so that they can be read off its features one by one. Search
 and network were set on two targets of another split (seed 43), where
-overlapping patches and fewer features made it slower. Needs the TFDS set
-`cifar10`.
+overlapping patches and fewer features made it slower. `:large` has 200 fixed
+records and 256 targets, for a GPU. Needs the TFDS set `cifar10`.
 
 python -m launch.run --config=configs/simulation_cifar10.py --workdir=runs/cifar
 """
@@ -34,7 +34,11 @@ def get_config(arg: str = ""):
   )
   del config.reconstructors.bilinear
   config.perf.simulation_batch = 2
-  if default.is_quick(arg):
+  if arg == "large":
+    config.split.update(targets=256, fixed=200)
+    config.simulations.simulation.sample = 40
+    config.perf.simulation_batch = 64
+  elif default.is_quick(arg):
     config = default.quick(config)
     config.split.update(shadow=0, fixed=30)
     config.simulations.simulation.targets = 3

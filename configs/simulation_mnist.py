@@ -4,8 +4,8 @@
 model; `refined` starts from what the reconstructor network says, which has
 learned from 10,000. Neither is told the label. Success at eta: an MSE of 1e-3.
 `:n10000` has ten times as many fixed records, 32 targets and `simulation`
-alone, with a Jacobian made of 200 of them in every step. Needs the TFDS set
-`mnist`.
+alone, with a Jacobian made of 200 of them in every step. `:large` is
+`simulation` alone on all 1,000 targets, for a GPU. Needs the TFDS set `mnist`.
 
 python -m launch.run --config=configs/simulation_mnist.py --workdir=runs/sim
 """
@@ -14,7 +14,8 @@ from configs import default, mnist_notebook
 
 
 def get_config(arg: str = ""):
-  config = mnist_notebook.get_config("" if arg == "n10000" else arg)
+  alone = arg in ("n10000", "large")
+  config = mnist_notebook.get_config("" if alone else arg)
   config.title = "MNIST: simulating the training"
   config.stages = (
     "shadow",
@@ -29,12 +30,17 @@ def get_config(arg: str = ""):
   config.simulations.refined = dict(
     default.SIMULATION, targets=100, starts=("bilinear", "class_means")
   )
-  if arg == "n10000":
+  if alone:
     config.stages = ("shadow", "simulation", "evaluate", "report")
-    config.split.update(fixed=10_000, shadow=0, targets=32)
+    config.split.shadow = 0
+    config.simulations.simulation.targets = 0
     del config.simulations.refined, config.reconstructors.bilinear
-    config.simulations.simulation.update(targets=0, sample=200)
+  if arg == "n10000":
+    config.split.update(fixed=10_000, targets=32)
+    config.simulations.simulation.sample = 200
     config.perf.simulation_batch = 8
+  elif arg == "large":
+    config.perf.simulation_batch = 400
   elif default.is_quick(arg):
     for spec in config.simulations.values():
       spec.update(targets=3, steps=20)
