@@ -1,8 +1,11 @@
 """What of a config makes an experiment the one it is."""
 
+import ast
 import hashlib
+import inspect
 import json
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -46,3 +49,33 @@ def flatten(config: ConfigDict) -> dict[str, Any]:
   if "simulation" not in plain.get("stages", ()):
     plain.pop("simulations", None)  # likewise
   return walk("", plain)
+
+
+def code_hash(modules: Sequence[ModuleType]) -> str:
+  """Hash of what modules do: no comments, docstrings or layout, and the same
+  under every version of Python."""
+  return json_hash([_essence(inspect.getsource(m)) for m in modules])
+
+
+def _essence(source: str) -> Any:
+  """Syntax tree as lists. Empty fields are left out: newer versions have more
+  of them. (How `ast.unparse` quotes depends on the version.)"""
+
+  def walk(node: Any) -> Any:
+    if isinstance(node, list):
+      return [walk(item) for item in node]
+    if not isinstance(node, ast.AST):
+      return repr(node)
+    fields = [
+      [name, walk(value)]
+      for name, value in ast.iter_fields(node)
+      if value not in (None, [])
+    ]
+    return [type(node).__name__, *fields]
+
+  module = ast.parse(source)
+  for node in ast.walk(module):
+    if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+      if ast.get_docstring(node, clean=False) is not None:
+        node.body[0] = ast.Pass()
+  return walk(module)

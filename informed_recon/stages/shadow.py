@@ -1,8 +1,6 @@
 """Trains the base model, the shadow models and the released models."""
 
-import ast
 import contextlib
-import inspect
 import pathlib
 import threading
 from collections.abc import Set
@@ -168,7 +166,7 @@ def _code(experiment: Experiment) -> dict[str, str]:
   """What decides the bits of a row beside config and data."""
   modules = _modules(experiment.config)
   return dict(
-    sources=identity.json_hash([_essence(m) for m in modules]),
+    sources=identity.code_hash(modules),
     products=_products(experiment),
     informed_recon=informed_recon.__version__,
     jax=jax.__version__,
@@ -186,16 +184,6 @@ def _modules(config: ConfigDict) -> list[ModuleType]:
   mechanism = config.training.privacy.mechanism
   modules.append(registry.find("mechanisms", mechanism))
   return modules
-
-
-def _essence(module: ModuleType) -> str:
-  """A module's code without comments, docstrings and layout."""
-  module = ast.parse(inspect.getsource(module))
-  for node in ast.walk(module):
-    if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
-      if ast.get_docstring(node, clean=False) is not None:
-        node.body[0] = ast.Pass()
-  return ast.unparse(module)
 
 
 def _fill(
