@@ -134,6 +134,10 @@ def reconstruct(
 
   Yields:
     (index, Answer), in no particular order.
+
+  Raises:
+    UserError: settings that make no sense, or training without a finite
+      derivative.
   """
   check(search)
   fixed = Records(*map(jnp.asarray, fixed))
@@ -203,6 +207,12 @@ class _Target:
     return State(*(leaf[k] for leaf in self.states))
 
   def update(self, k: int, state: State) -> None:
+    if np.isnan(state.cost):
+      raise UserError(
+        f"the training has no finite derivative where target {self.index} is "
+        "searched; Adam and its like have none where a gradient is 0, unless "
+        "training.optimizer_options has an eps_root, such as 1e-6"
+      )
     for leaf, value in zip(self.states, state):
       leaf[k] = value
     self.residuals.append(state.residual)

@@ -125,13 +125,14 @@ def make(
       x = jnp.clip(x, *search.bounds)
     new = here(x)
     cost, residual = _square(new), share(new[0], release)
-    better = cost < state.cost
+    better, steep = cost < state.cost, jnp.isfinite(gradient).all()
     gain = (state.cost - cost) / (state.cost - _square(left))
     factor = jnp.select([~better, gain < 0.25, gain > 0.75], [8.0, 3.0, 0.1], 1)
     stalled = ~better | (residual > SLOW * state.residual)
     return State(
       x=jnp.where(better, x, state.x),
-      cost=jnp.where(better, cost, state.cost),
+      # NaN: there is no way from here.
+      cost=jnp.where(steep, jnp.where(better, cost, state.cost), jnp.nan),
       residual=jnp.where(better, residual, state.residual),
       damping=jnp.clip(state.damping * factor, LEAST_DAMPING, MOST_DAMPING),
       steps=state.steps + 1,

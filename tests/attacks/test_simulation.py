@@ -121,6 +121,20 @@ def test_finds_record_and_label(records, settings):
   assert_found(found, targets, limit=1e-3 if kinks else 1e-5)
 
 
+def test_adam_where_a_pixel_is_dark_in_all_records(records):
+  """There its derivative is that of a root at 0."""
+  fixed, targets = (Records(r.x.copy(), r.y) for r in records)
+  fixed.x[:, 0, 0] = targets.x[:, 0, 0] = 0
+  plain = make_simulate(optimizer="adam")
+  with pytest.raises(UserError, match="no finite derivative .*eps_root"):
+    search(plain, fixed, release(plain, fixed, targets))
+  rooted = make_simulate(
+    optimizer="adam", steps=20, optimizer_options=dict(eps_root=1e-6)
+  )
+  found = search(rooted, fixed, release(rooted, fixed, targets), batch=3)
+  assert_found(found, targets)
+
+
 def test_a_cheaper_jacobian_counts_for_less(records):
   fixed, targets = records
   one = Records(*(t[:1] for t in targets))
