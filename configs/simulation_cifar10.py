@@ -5,7 +5,7 @@ no shadow model. The network halves its images by 2x2 patches without overlap
 and widens them, so that they can be read off its features one by one. Search
 and network were set on two targets of another split (seed 43), where
 overlapping patches and fewer features made it slower. `:large` has 200 fixed
-records and 256 targets, for a GPU. Needs the TFDS set `cifar10`.
+records and searches 200 of 256 targets, for a GPU. Needs the TFDS set `cifar10`.
 
 python -m launch.run --config=configs/simulation_cifar10.py --workdir=runs/cifar
 """
@@ -36,7 +36,7 @@ def get_config(arg: str = ""):
   config.perf.simulation_batch = 2
   if arg == "large":
     config.split.update(targets=256, fixed=200)
-    config.simulations.simulation.sample = 40
+    config.simulations.simulation.update(targets=200, sample=40)
     config.perf.simulation_batch = 64
   elif default.is_quick(arg):
     config = default.quick(config)
