@@ -45,8 +45,8 @@ def main(argv):
   del argv
   if _on_cpu():
     print(json.dumps(dict(note="no accelerator: these are figures of a CPU")))
-  records = digits()
   sizes = SIZES[:1] if flags.FLAGS.quick else SIZES
+  records = digits(max(n for n, _ in sizes) + CHUNK)
   rows = (row for size in sizes for row in measure(records, *size))
   printed(rows, flags.FLAGS.keep)
 

@@ -32,10 +32,10 @@ ROUNDS = 3
 
 def main(argv):
   del argv
-  records = digits()
   counts, sizes = (
     (COUNTS[:2], SIZES[:2]) if flags.FLAGS.quick else (COUNTS, SIZES)
   )
+  records = digits(max(RECORDS + max(counts), max(sizes) + MODELS))
   cases = {("N", count): trainer(records, RECORDS, count) for count in counts}
   cases |= {("n", size): trainer(records, size, MODELS) for size in sizes}
   seconds = interleaved(cases, ROUNDS)

@@ -33,8 +33,8 @@ MODELS = 8
 
 def main(argv):
   del argv
-  records = digits()
   settings = SETTINGS[:1] if flags.FLAGS.quick else SETTINGS
+  records = digits(max(n for n, *_ in settings) + MODELS)
   rows = (row for setting in settings for row in measure(records, *setting))
   printed(rows, flags.FLAGS.keep)
 

@@ -26,6 +26,7 @@ compiler plans it. Private training has its own: `bench.private_training`.
 import functools
 import importlib.util
 import os
+import sys
 from typing import NamedTuple
 
 import jax
@@ -69,20 +70,28 @@ CONVNET = Case("convnet", dict(), 100, 8, steps=10)
 
 def main(argv):
   del argv
-  rounds, records = 2 if _QUICK.value else 3, digits()
-  todo = [(records, case) for case in CASES[: 1 if _QUICK.value else None]]
+  rounds = 2 if _QUICK.value else 3
+  cases = CASES[: 1 if _QUICK.value else None]
+  records = digits(max(case.n + case.count for case in cases))
+  todo = [(records, case) for case in cases]
   if "TFDS_DATA_DIR" in os.environ and not _QUICK.value:
     todo.append((shuffled(data.DataSpec("tfds", "cifar10")), CONVNET))
   rows = (row for some, case in todo for row in measure(some, case, rounds))
   print(table(printed(rows, _KEEP.value)))
 
 
-def digits() -> Records:
-  """MNIST in a fixed order of our own."""
+def digits(least: int) -> Records:
+  """MNIST in a fixed order of our own, so many digits or more."""
   real = "TFDS_DATA_DIR" in os.environ
-  return shuffled(
+  records = shuffled(
     data.DataSpec("tfds", "mnist") if real else data.DataSpec("mnist_sample")
   )
+  if len(records.y) < least:
+    sys.exit(
+      f"this wants {least} digits, the sample has {len(records.y)}; prepare "
+      "TFDS mnist and name its folder by TFDS_DATA_DIR, or give --quick"
+    )
+  return records
 
 
 def shuffled(spec: data.DataSpec) -> Records:

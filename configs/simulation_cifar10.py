@@ -5,7 +5,8 @@ no shadow model. The network halves its images by 2x2 patches without overlap
 and widens them, so that they can be read off its features one by one. Search
 and network were set on two targets of another split (seed 43), where
 overlapping patches and fewer features made it slower. `:large` has 200 fixed
-records and searches 200 of 256 targets, for a GPU. Needs the TFDS set `cifar10`.
+records and searches 200 of 256 targets, for a GPU. Needs the TFDS set
+`cifar10`.
 
 python -m launch.run --config=configs/simulation_cifar10.py --workdir=runs/cifar
 """
