@@ -10,7 +10,8 @@ from informed_recon.curves import Result
 from informed_recon.report import table
 from informed_recon.types import UserError
 
-SPARED = ("training.privacy.mechanism",)  # goes without saying
+# What goes without saying: noise calls for both.
+SPARED = ("training.privacy.mechanism", "simulations.simulation.prior_weight")
 
 
 def draw(results: Sequence[Result]) -> tuple[Figure, list[str]]:
@@ -29,17 +30,17 @@ def draw(results: Sequence[Result]) -> tuple[Figure, list[str]]:
     found = row["success_at_eta"]
     reach = np.abs(np.array(found["rate_ci95"]) - found["rate"])[:, None]
     axis.barh(at, found["rate"], xerr=reach, color="#0072b2", height=0.6)
-    axis.plot(1 - row["flagged_rate"], at, "|", color="#c1272d", ms=12, mew=2)
-    axis.text(1.03, at, f"{table.number(row['mse_median'])}", va="center")
+    axis.plot(1 - row["flagged_rate"], at, "D", color="#c1272d", ms=5, zorder=3)
+    axis.text(1.04, at, f"{table.number(row['mse_median'])}", va="center")
+  axis.text(1.04, -0.8, "median MSE", va="center", weight="bold", fontsize=8.5)
   axis.set_yticks(range(len(rows)), [label for label, _ in rows], fontsize=8.5)
-  axis.invert_yaxis()
-  axis.set_xlim(0, 1.2)
+  axis.set_ylim(len(rows) - 0.5, -1.2)
+  axis.set_xlim(-0.02, 1.22)
   axis.set_xticks([0, 0.25, 0.5, 0.75, 1])
   axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
   eta = rows[0][1]["success_at_eta"]["eta"]
   axis.set_xlabel(
-    f"bar: records found (MSE ≤ {eta:g}); red: answers the attack vouches for; "
-    "right: median MSE"
+    f"bar: records found (MSE ≤ {eta:g}); diamond: answers vouched for"
   )
   wrong = sum(
     row.get("trusted_mse_max", 0) > row["success_at_eta"]["eta"]
