@@ -160,7 +160,7 @@ def test_models_that_couple_records_are_refused(monkeypatch):
 
 def test_options_that_make_no_network():
   with pytest.raises(UserError, match="'mlp' cannot be built for inputs"):
-    _build("mlp", (8, 8, 1), width=0)
+    _build("mlp", (8, 8, 1), width=-1)
 
 
 def test_a_layer_without_units():
