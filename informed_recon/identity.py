@@ -1,4 +1,4 @@
-"""What of a config makes an experiment the one it is."""
+"""What makes an experiment the one it is: config, and code that trains."""
 
 import ast
 import hashlib

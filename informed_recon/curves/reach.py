@@ -10,8 +10,7 @@ from informed_recon.curves import Result
 from informed_recon.report import table
 from informed_recon.types import UserError
 
-# What goes without saying: noise calls for both.
-SPARED = ("training.privacy.mechanism", "simulations.simulation.prior_weight")
+SPARED = ("training.privacy.mechanism",)  # goes without saying
 
 
 def draw(results: Sequence[Result]) -> tuple[Figure, list[str]]:

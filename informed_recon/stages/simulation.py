@@ -66,15 +66,17 @@ def _attack(experiment: Experiment, name: str) -> dict[str, np.ndarray]:
   count = min(count, len(experiment.split.targets))
   directory = experiment.workdir / "simulation" / name
   paths = [directory / f"target-{i:05d}.npz" for i in range(count)]
-  done = {i for i, path in enumerate(paths) if path.exists()}
-  if len(done) < count:
+  answers = {
+    i: files.read_arrays(path) for i, path in enumerate(paths) if path.exists()
+  }
+  if len(answers) < count:
     prior = None
     fixed = experiment.config.split.fixed
     sample = min(spec.sample or fixed, fixed)
     if spec.prior_weight:
       held = experiment.held().x
       prior = attack.gaussian_prior(held, spec.prior_weight)
-    answers = attack.reconstruct(
+    searched = attack.reconstruct(
       _simulate(experiment, spec.sample),
       experiment.records("fixed"),
       _releases(experiment, count, spec.search_keys),
@@ -82,15 +84,16 @@ def _attack(experiment: Experiment, name: str) -> dict[str, np.ndarray]:
       _search(experiment, name),
       prior=prior,
       batch=experiment.config.perf.simulation_batch,
-      skip=done,
+      skip=frozenset(answers),
       jacobian_cost=(sample + 1) / (fixed + 1),
     )
     with tqdm(
-      answers, total=count, initial=len(done), desc=name, unit="target"
+      searched, total=count, initial=len(answers), desc=name, unit="target"
     ) as bar:
-      found = sum(files.read_arrays(paths[i])["explained"] for i in done)
+      found = sum(answer["explained"] for answer in answers.values())
       for i, answer in bar:
-        files.write_arrays(paths[i], **answer._asdict())
+        answers[i] = answer._asdict()
+        files.write_arrays(paths[i], **answers[i])
         found += answer.explained
         bar.set_postfix(found=found)
         experiment.log(
@@ -100,12 +103,11 @@ def _attack(experiment: Experiment, name: str) -> dict[str, np.ndarray]:
           residual=answer.residual,
           passes=answer.passes,
         )
-  answers = [files.read_arrays(path) for path in paths]
   stacked = {
-    key: np.stack([answer[key] for answer in answers])
-    for key in ("x", "y", "residual", "steps", "passes")
+    key: np.stack([answers[i][key] for i in range(count)])
+    for key in ("x", "y", "residual", "steps", "passes", "explained")
   }
-  explained = np.array([answer["explained"] for answer in answers])
+  explained = stacked.pop("explained")
   return stacked | dict(identifiable=explained)
 
 
