@@ -33,7 +33,7 @@ def interleaved(
 def printed(rows: Iterable[dict], keep: str = "") -> list[dict]:
   """Prints rows as they come, then machine and versions; to a file as well, if
   one is named. Returns the rows."""
-  from informed_recon import stages  # many benches want no jax
+  from informed_recon import stages
 
   done = []
   for row in rows:

@@ -22,7 +22,7 @@ import time
 
 from absl import app, flags
 
-from informed_recon import claims
+from informed_recon.storage import claims
 
 _QUICK = flags.DEFINE_bool("quick", False, "100 workers, 500 chunks")
 _FOLDER = flags.DEFINE_string("folder", None, "of a process of workers")

@@ -16,8 +16,8 @@ import numpy as np
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 
-from informed_recon import glm
-from informed_recon.attacks import convex, sklearn
+from informed_recon.attacks import sklearn
+from informed_recon.attacks.convex import closed_form, glm
 
 
 def seconds(call, repeats=7):
@@ -93,7 +93,7 @@ def growth(sizes, batch):
       )
     known = dict(known_x=x, known_y=y, l2=1.0)
     one = seconds(
-      lambda w=weights, b=intercept, known=known: convex.reconstruct(
+      lambda w=weights, b=intercept, known=known: closed_form.reconstruct(
         "softmax", w, b, **known
       )
     )
@@ -101,7 +101,7 @@ def growth(sizes, batch):
     many_intercepts = np.broadcast_to(intercept, (batch, K))
     many = seconds(
       lambda w=many_weights, b=many_intercepts, known=known: (
-        convex.reconstruct_many("softmax", w, b, **known)
+        closed_form.reconstruct_many("softmax", w, b, **known)
       ),
       repeats=3,
     )

@@ -24,8 +24,8 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
-from informed_recon.attacks import convex_refit, convex_residual
 from informed_recon.attacks import sklearn as closed_form
+from informed_recon.attacks.convex import refit, residual
 from informed_recon.dp import intervals
 
 SUCCESS = 1e-3
@@ -76,11 +76,9 @@ def score(results, truths, labels):
 
 def measure(table, x, y, name, model, targets, shadows):
   attacks = {"closed form": closed_form.reconstruct}
-  attacks["residual"] = lambda *a: convex_residual.reconstruct(
-    *a, shadows=shadows
-  )
+  attacks["residual"] = lambda *a: residual.reconstruct(*a, shadows=shadows)
   if len(np.unique(y)) == 2 and name != "SGDClassifier":
-    attacks["refit"] = lambda *a: convex_refit.reconstruct(*a, shadows=shadows)
+    attacks["refit"] = lambda *a: refit.reconstruct(*a, shadows=shadows)
   results = {attack: [] for attack in attacks}
   seconds = dict.fromkeys(attacks, 0.0)
   for target in tqdm(targets, desc=f"{table} {name}", unit="target"):

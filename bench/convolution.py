@@ -18,7 +18,7 @@ from absl import app, flags
 
 from bench import interleaved
 from informed_recon import stages
-from informed_recon.convolution import patch_product
+from informed_recon.models.layers.convolution import patch_product
 
 _QUICK = flags.DEFINE_bool("quick", False, "one network, few models and rounds")
 RECORDS, CLASSES, STEPS = 100, 10, 2

@@ -31,8 +31,9 @@ from absl import app, flags
 from bench import interleaved, printed
 from bench.shadow_training import CLASSES, OPTIONS, RATE, STEPS, digits
 from informed_recon import models, prng
-from informed_recon.mechanisms import none
-from informed_recon.training import ensemble, first_layer, full_batch, recipe
+from informed_recon.training import ensemble, recipe
+from informed_recon.training.fast import first_layer, full_batch
+from informed_recon.training.mechanisms import none
 from informed_recon.training.recipe import PRODUCTS
 from informed_recon.types import Records
 

@@ -21,7 +21,8 @@ from matplotlib.figure import Figure
 from bench import interleaved
 from bench.shadow_training import CLASSES, OPTIONS, RATE, STEPS, digits
 from informed_recon import models, prng, stages
-from informed_recon.training import ensemble, first_layer, recipe
+from informed_recon.training import ensemble, recipe
+from informed_recon.training.fast import first_layer
 from informed_recon.types import Records
 
 _FIGURE = flags.DEFINE_string("figure", "", "file to draw the figure to")

@@ -13,7 +13,8 @@ from absl import app, flags
 from sklearn.metrics import pairwise_distances_argmin_min
 
 from bench import interleaved
-from informed_recon import baselines, stages
+from informed_recon import stages
+from informed_recon.evaluation import baselines
 
 _QUICK = flags.DEFINE_bool("quick", False, "a tenth of the records, one round")
 TARGETS, RECORDS, FEATURES = 1000, 60_000, 784

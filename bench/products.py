@@ -18,8 +18,8 @@ from absl import app, flags
 from bench import printed
 from bench.shadow_training import CLASSES, OPTIONS, STEPS, digits
 from informed_recon import models, prng
-from informed_recon.mechanisms import none
 from informed_recon.training import ensemble, recipe
+from informed_recon.training.mechanisms import none
 from informed_recon.types import Records
 
 SETTINGS = (  # fixed records, width, learning rate

@@ -26,10 +26,12 @@ import numpy as np
 from absl import app, flags
 
 from bench import interleaved
-from informed_recon import models, optimizers, prng, reconstructors, stages
-from informed_recon import store as stores
-from informed_recon.attacks import reconstructor, reconstructor_step
-from informed_recon.standard import Standard
+from informed_recon import models, prng, stages
+from informed_recon.attacks import reconstructor
+from informed_recon.attacks.reconstructor import fitting, networks, step
+from informed_recon.attacks.reconstructor.standardisation import Standard
+from informed_recon.storage import store as stores
+from informed_recon.training import optimizers
 
 _QUICK = flags.DEFINE_bool("quick", False, "fewer models, a small network")
 _MEMORY = flags.DEFINE_bool("memory", False, "peak memory of fitting `conv`")
@@ -60,11 +62,9 @@ def waiting(folder: pathlib.Path) -> dict:
   synthetic(folder, count, model.num_params)
   rows = stores.open_rows(folder)
   records = random_images(count, model.shape)
-  network = reconstructors.build(
-    "mlp", model.layout, model.shape, dict(width=width)
-  )
+  network = networks.build("mlp", model.layout, model.shape, dict(width=width))
   optimizer = optimizers.make("rmsprop", 3e-4, {})
-  steps = reconstructor_step.make(
+  steps = step.make(
     network, reconstructor.Fit(), optimizer, rows.num_params, prng.root(0)
   )
   ones = np.ones(rows.num_params, np.float32)
@@ -79,7 +79,7 @@ def waiting(folder: pathlib.Path) -> dict:
   ready = rows.gather(ids[:BATCH]), records[ids[:BATCH]]
   total = len(ids) // BATCH
   cases = dict(
-    ours=lambda: run(reconstructor._batches(rows, records, ids, BATCH)),
+    ours=lambda: run(fitting._batches(rows, records, ids, BATCH)),
     peer=lambda: run([ready] * total),
   )
   seconds = interleaved(cases, 1 if _QUICK.value else 5)
@@ -118,7 +118,7 @@ def fit(folder: pathlib.Path) -> dict:
   """An epoch of `conv` on the store, and the peaks of this process in MiB."""
   rows, model = stores.open_rows(folder), convnet()
   options = dict(channels=8, width=64) if _QUICK.value else {}
-  network = reconstructors.build("conv", model.layout, IMAGE, options)
+  network = networks.build("conv", model.layout, IMAGE, options)
   spec = reconstructor.Fit("adamw", epochs=1, batch_size=64, patience=0)
   done, peak = threading.Event(), [anonymous()]
 

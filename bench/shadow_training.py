@@ -36,8 +36,9 @@ from absl import app, flags
 
 from bench import interleaved, printed
 from informed_recon import data, models, prng, tree
-from informed_recon.mechanisms import none
-from informed_recon.training import ensemble, first_layer, full_batch, recipe
+from informed_recon.training import ensemble, recipe
+from informed_recon.training.fast import first_layer, full_batch
+from informed_recon.training.mechanisms import none
 from informed_recon.types import Records
 
 _QUICK = flags.DEFINE_bool("quick", False, "one size, few rounds")

@@ -24,7 +24,7 @@ import time
 
 from absl import app, flags
 
-from informed_recon import claims, upkeep
+from informed_recon.storage import claims, repair
 
 _KILLS = flags.DEFINE_integer("kills", 30, "SIGKILLs")
 _WORKERS = flags.DEFINE_integer("workers", 3, "at a time")
@@ -65,7 +65,7 @@ def main(argv):
       time.sleep(claims.STALE)
       assert _start(where, "wild", worker=False).wait() == 0
       differ = compare(where / "calm", where / "wild")
-      found = [upkeep.verify(s) for s in upkeep.stores(where / "wild")]
+      found = [repair.verify(s) for s in repair.stores(where / "wild")]
       left = [p.name for f in found for p in f.left]
       trained = collections.Counter(_chunks(where / "wild"))
     finally:

@@ -20,7 +20,7 @@ import numpy as np
 from absl import app, flags
 
 from bench import interleaved
-from informed_recon import store
+from informed_recon.storage import store
 
 _QUICK = flags.DEFINE_bool("quick", False, "fewer chunks and models")
 PARAMS, CHUNK = 7960, 500

@@ -19,7 +19,7 @@ def get_config(arg: str = "") -> ConfigDict:
       data=dict(source="digits", name="", path=""),
       split=dict(accuracy=300, targets=500, fixed=500, shadow=0, seed=42),
       convex=dict(
-        family="softmax",  # a name of informed_recon.glm.FAMILIES
+        family="softmax",  # a name of attacks.convex.glm.FAMILIES
         l2=0.01,  # of (l2/2)|weights|^2, beside the sum of the losses
         penalise_intercept=False,
         noise=0.0,  # standard deviation, added to every released coefficient

@@ -8,7 +8,7 @@ what differs.
 from ml_collections import ConfigDict
 
 NOTEBOOK_RECONSTRUCTOR = dict(
-  network="mlp",  # file name in informed_recon/reconstructors/
+  network="mlp",  # file name in informed_recon/attacks/reconstructor/networks/
   options=dict(width=1000, depth=2, activation="relu", dropout=0.0),
   optimizer="rmsprop",  # any optax optimiser
   optimizer_options=dict(decay=0.9),
@@ -129,7 +129,7 @@ def get_config(arg: str = "") -> ConfigDict:
         products="float32",
         l2=0.0,  # coefficient of (l2/2)|params|^2, beside the mean loss
         privacy=dict(  # the rest is idle where the mechanism is "none"
-          mechanism="none",  # file name in informed_recon/mechanisms/
+          mechanism="none",  # file name in informed_recon/training/mechanisms/
           clip_norm=1.0,  # largest gradient norm of one record
           noise_multiplier=1.0,  # noise over clip_norm, in every step
           epsilon=0.0,  # above 0: the noise multiplier that guarantees it

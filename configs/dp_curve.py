@@ -11,7 +11,7 @@ python -m launch.sweep --config=configs/dp_curve.py --workdir=runs/dp_curve
 
 from configs import default
 
-CURVE = "privacy"  # file name in informed_recon/curves/
+CURVE = "privacy"  # file name in informed_recon/report/curves/
 EPSILONS = (1.0, 10.0, 100.0, 300.0, 1000.0, 3000.0, 1e4)
 
 

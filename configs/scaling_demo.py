@@ -9,7 +9,7 @@ python -m launch.sweep --config=configs/scaling_demo.py --workdir=runs/scaling
 
 from configs import default
 
-CURVE = "scaling"  # file name in informed_recon/curves/
+CURVE = "scaling"  # file name in informed_recon/report/curves/
 SIZES = (125, 250, 500, 1000, 2000)
 # Steps a reconstructor gets at least. With 30 epochs whatever the number of
 # models, 125 of them would be 30 steps, and the curve would show too short a

@@ -13,7 +13,7 @@ python -m launch.sweep --config=configs/scaling_mnist.py \
 
 from configs import default, mnist_paper, scaling_demo
 
-CURVE = "scaling"  # file name in informed_recon/curves/
+CURVE = "scaling"  # file name in informed_recon/report/curves/
 SIZES = (100, 300, 1000, 3000, 10_000, 30_000, 59_000)
 
 

@@ -12,7 +12,7 @@ python -m launch.sweep --config=configs/simulation_reach.py --workdir=runs/reach
 
 from configs import default
 
-CURVE = "reach"  # file name in informed_recon/curves/
+CURVE = "reach"  # file name in informed_recon/report/curves/
 PRIVATE = {"training.privacy.mechanism": "dp_sgd"}
 NOISE = "training.privacy.noise_multiplier"
 PRIOR = "simulations.simulation.prior_weight"

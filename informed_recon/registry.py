@@ -8,16 +8,17 @@ from informed_recon.types import UserError
 
 
 def names(family: str) -> list[str]:
-  """File names in `informed_recon/<family>/`, sorted."""
+  """File names in the folder of a family, such as "training.mechanisms",
+  sorted; folders in it are no plug-ins."""
   package = importlib.import_module(f"informed_recon.{family}")
-  return sorted(m.name for m in pkgutil.iter_modules(package.__path__))
+  modules = pkgutil.iter_modules(package.__path__)
+  return sorted(m.name for m in modules if not m.ispkg)
 
 
 def find(family: str, name: str) -> ModuleType:
   """Module `informed_recon.<family>.<name>`; an error lists the known."""
   known = names(family)
   if name not in known:
-    raise UserError(
-      f"unknown {family.rstrip('s')} {name!r}; known: {', '.join(known)}"
-    )
+    kind = family.rpartition(".")[2].rstrip("s")
+    raise UserError(f"unknown {kind} {name!r}; known: {', '.join(known)}")
   return importlib.import_module(f"informed_recon.{family}.{name}")

@@ -6,11 +6,11 @@ python -m launch.prepare --dataset=mnist --originals=FOLDER --data_dir=DIR
 import tensorflow_datasets as tfds
 from absl import flags
 
-from informed_recon import originals
+from informed_recon.data import preparation
 from launch import app
 
 _DATASET = flags.DEFINE_enum(
-  "dataset", None, sorted(originals.SETS), "set to prepare", required=True
+  "dataset", None, sorted(preparation.SETS), "set to prepare", required=True
 )
 _ORIGINALS = flags.DEFINE_string(
   "originals", None, "folder with the original files", required=True
@@ -22,7 +22,7 @@ _DATA_DIR = flags.DEFINE_string(
 
 def main(argv):
   del argv
-  where = originals.prepare(
+  where = preparation.prepare(
     _DATASET.value,
     _ORIGINALS.value,
     _DATA_DIR.value or str(tfds.core.constants.DATA_DIR),

@@ -6,7 +6,7 @@ python -m launch.store verify|repair|stats DIR
 import pathlib
 import sys
 
-from informed_recon import upkeep
+from informed_recon.storage import repair
 from informed_recon.types import UserError
 from launch import app
 
@@ -18,14 +18,14 @@ def main(argv):
     raise UserError(USAGE)
   directory = pathlib.Path(argv[2])
   if argv[1] == "stats":
-    for store in upkeep.stores(directory):
+    for store in repair.stores(directory):
       print(store)
-      for key, value in upkeep.stats(store).items():
+      for key, value in repair.stats(store).items():
         print(f"  {key}: {value}")
     return
   bad = False
-  for store in upkeep.stores(directory):
-    found = getattr(upkeep, argv[1])(store)
+  for store in repair.stores(directory):
+    found = getattr(repair, argv[1])(store)
     counts = (f"{len(paths)} {name}" for name, paths in found._asdict().items())
     print(f"{store}: {', '.join(counts)}")
     for chunk in found.damaged:

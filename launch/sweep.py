@@ -9,7 +9,8 @@ import sys
 from absl import flags
 from ml_collections import config_flags
 
-from informed_recon import registry, sweeps
+from informed_recon import registry
+from informed_recon.sweeps import plan
 from informed_recon.types import UserError
 from launch import app
 
@@ -18,7 +19,10 @@ _CONFIG = config_flags.DEFINE_config_file(
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "folder of this sweep")
 _EXECUTOR = flags.DEFINE_enum(
-  "executor", "local", registry.names("executors"), "where the points run"
+  "executor",
+  "local",
+  registry.names("sweeps.executors"),
+  "where the points run",
 )
 _JOBS = flags.DEFINE_integer("jobs", 1, "points at a time", lower_bound=1)
 _RETRIES = flags.DEFINE_integer(
@@ -35,7 +39,7 @@ REQUIRED = ("config", "workdir")
 def main(argv):
   del argv
   flag, workdir = flags.FLAGS["config"], pathlib.Path(_WORKDIR.value)
-  sweep = sweeps.plan(
+  sweep = plan.plan(
     _CONFIG.value,
     config_flags.get_config_filename(flag),
     config_flags.get_override_values(flag),
@@ -45,16 +49,16 @@ def main(argv):
   if not all("=" in option for option in _OPTIONS.value):
     raise UserError("--option wants name=value, such as partition=gpu")
   if not _STATUS.value:
-    registry.find("executors", _EXECUTOR.value).run(
+    registry.find("sweeps.executors", _EXECUTOR.value).run(
       sweep.points,
       jobs=_JOBS.value,
       retries=_RETRIES.value,
       options=dict(option.split("=", 1) for option in _OPTIONS.value),
     )
-    sweeps.collect(sweep, workdir)
+    plan.collect(sweep, workdir)
     print(f"page: {workdir}/sweep.html")
-  print(sweeps.status(sweep.points, _JOBS.value))
-  sys.exit(not _STATUS.value and not sweeps.finished(sweep.points))
+  print(plan.status(sweep.points, _JOBS.value))
+  sys.exit(not _STATUS.value and not plan.finished(sweep.points))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,9 @@ from informed_recon import registry
 from informed_recon.types import UserError
 
 
-@pytest.mark.parametrize("family", ["data", "models", "reconstructors"])
+@pytest.mark.parametrize(
+  "family", ["data", "models", "attacks.reconstructor.networks"]
+)
 def test_all_names_are_found(family):
   known = registry.names(family)
   assert known == sorted(known) and known

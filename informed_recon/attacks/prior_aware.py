@@ -28,9 +28,9 @@ import jax.numpy as jnp
 import optax
 
 from informed_recon import tree
-from informed_recon.mechanisms import dp_sgd
 from informed_recon.models import Model
 from informed_recon.training import clipping
+from informed_recon.training.mechanisms import dp_sgd
 from informed_recon.training.recipe import Recipe
 
 

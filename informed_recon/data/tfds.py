@@ -8,7 +8,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
-from informed_recon import data, originals
+from informed_recon import data
+from informed_recon.data import preparation
 from informed_recon.types import Records, UserError
 
 BLOCK = 1000  # records a read: block reads are 4-8 times faster than iterating
@@ -68,7 +69,7 @@ def load(spec: data.DataSpec) -> data.Dataset:
 
 def _how_to_prepare(spec: data.DataSpec) -> str:
   where = spec.data_dir or "TFDS_DATA_DIR, or ~/tensorflow_datasets"
-  if spec.name in originals.SETS:
+  if spec.name in preparation.SETS:
     how = (
       f"python -m launch.prepare --dataset={spec.name} "
       "--originals=FOLDER --data_dir=DIR (no TensorFlow needed)"

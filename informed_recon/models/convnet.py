@@ -2,8 +2,8 @@
 
 import flax.linen as nn
 
-from informed_recon.convolution import patch_product
 from informed_recon.models import activation
+from informed_recon.models.layers.convolution import patch_product
 from informed_recon.types import UserError
 
 TINY = dict(widths=(2, 3))

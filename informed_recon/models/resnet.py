@@ -6,8 +6,8 @@ group norm (Wu, He 2018) in place of batch norm, which would couple the records.
 
 import flax.linen as nn
 
-from informed_recon.convolution import patch_product
 from informed_recon.models import activation
+from informed_recon.models.layers.convolution import patch_product
 from informed_recon.types import UserError
 
 TINY = dict(widths=(2, 4), groups=2)

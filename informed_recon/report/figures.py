@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from sklearn import metrics
 
-from informed_recon import roc
+from informed_recon.evaluation import roc
 from informed_recon.report import table
 
 STYLE = {

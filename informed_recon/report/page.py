@@ -11,8 +11,8 @@ import jinja2
 import matplotlib
 from matplotlib.figure import Figure
 
-from informed_recon import files
 from informed_recon.report import figures
+from informed_recon.storage import files
 
 FOLDER = pathlib.Path(__file__).parent
 

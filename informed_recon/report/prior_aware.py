@@ -12,9 +12,9 @@ from matplotlib.ticker import (
 )
 
 from informed_recon.dp import accounting, bounds
+from informed_recon.experiment import Experiment
 from informed_recon.report import figures, table
 from informed_recon.report.page import Page, Picture
-from informed_recon.stages import Experiment
 
 HEADER = ("noise", "ε", "candidates", "blind guess", "measured", "bound")
 HEADER += ("best possible", "ε at least", "accuracy")

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from informed_recon import files
-from informed_recon.report import figures, searches, table
+from informed_recon.experiment import Experiment
+from informed_recon.report import figures, simulation, table
 from informed_recon.report.page import Page, Picture
-from informed_recon.stages import Experiment
+from informed_recon.storage import files
 
 NOTE = """
 Means over the evaluation targets with 95% bootstrap intervals. Success: nearer
@@ -57,13 +57,13 @@ def page(experiment: Experiment, results: Mapping) -> Page:
     "errors": figures.errors(mse, palette),
     "roc": figures.roc_curves(truth, informed, palette),
   }
-  found = searches.read(experiment)
+  found = simulation.read(experiment)
   if found:
     eta = experiment.config.evaluation.eta
-    drawn["searches"] = searches.self_check(found, eta)
+    drawn["searches"] = simulation.self_check(found, eta)
     shadows = len(experiment.split.shadow)
     starts = {k: experiment.config.simulations[k].starts for k in found}
-    drawn["cost"] = searches.cost(
+    drawn["cost"] = simulation.cost(
       found,
       {k: shadows * any(s in attacks for s in starts[k]) for k in found},
       shadows,
@@ -87,7 +87,7 @@ def page(experiment: Experiment, results: Mapping) -> Page:
       which: _grid(rows, count, mse[best]) for which, count in grids.items()
     } | drawn
   return Page(
-    story=[*_story(experiment, results, best), *searches.story(results)],
+    story=[*_story(experiment, results, best), *simulation.story(results)],
     tiles=_tiles(results, best),
     pictures={k: Picture(*CAPTIONS[k], figure) for k, figure in drawn.items()},
     header=table.header(results),

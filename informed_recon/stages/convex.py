@@ -12,13 +12,14 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from informed_recon import files, metrics, prng
-from informed_recon.attacks import convex as attack
-from informed_recon.attacks import convex_noisy
+from informed_recon import prng
+from informed_recon.attacks.convex import closed_form as attack
+from informed_recon.attacks.convex import fitting as training
+from informed_recon.attacks.convex import fitting_many, noisy
 from informed_recon.dp import accounting
-from informed_recon.stages import Experiment
-from informed_recon.training import convex as training
-from informed_recon.training import convex_many
+from informed_recon.evaluation import metrics
+from informed_recon.experiment import Experiment
+from informed_recon.storage import files
 from informed_recon.types import UserError
 
 CLASSIFIERS = ("logistic", "softmax", "squared_hinge")
@@ -58,14 +59,14 @@ def run(experiment: Experiment) -> None:
   out = experiment.workdir / "attacks/convex.npz"
   if not out.exists():
     files.write_arrays(out, **_closed_form(experiment, *released))
-  noisy = experiment.config.convex.noise > 0
+  with_noise = experiment.config.convex.noise > 0
   out = experiment.workdir / "attacks/convex_noisy.npz"
-  if noisy and not out.exists():
+  if with_noise and not out.exists():
     files.write_arrays(out, **_noisy(experiment, optimum, released))
   about_path = experiment.workdir / "released_model.json"
   if not about_path.exists():
     about = _about(experiment, *released)
-    if noisy:
+    if with_noise:
       floor = files.read_arrays(experiment.workdir / "convex/fisher.npz")["mse"]
       about |= dict(
         privacy=_privacy(experiment), fisher_mse_median=float(np.median(floor))
@@ -86,7 +87,7 @@ def _fitted(experiment: Experiment) -> tuple[np.ndarray, np.ndarray]:
     path = experiment.workdir / "convex" / f"part-{i:05d}.npz"
     if not path.exists():
       # What all targets share is computed once, and only where it is needed.
-      fit_many = fit_many or convex_many.make_fit_many(
+      fit_many = fit_many or fitting_many.make_fit_many(
         config.family,
         _flat(fixed.x),
         training.encode(config.family, fixed.y, classes),
@@ -180,7 +181,7 @@ def _noisy(experiment: Experiment, optimum, released) -> dict:
   floor on the error of unbiased attacks."""
   config = experiment.config.convex
   fixed, targets = experiment.records("fixed"), experiment.records("targets")
-  shared = convex_noisy.prepare(
+  shared = noisy.prepare(
     config.family,
     *(part[0] for part in released),
     *(_flat(fixed.x), fixed.y, config.noise),
@@ -190,10 +191,8 @@ def _noisy(experiment: Experiment, optimum, released) -> dict:
   for i, (x, y) in enumerate(
     tqdm(zip(_flat(targets.x), targets.y), total=len(targets.y), desc="noisy")
   ):
-    found.append(convex_noisy.reconstruct(shared, *(p[i] for p in released)))
-    floor.append(
-      convex_noisy.fisher_mse(shared, x, int(y), *(p[i] for p in optimum))
-    )
+    found.append(noisy.reconstruct(shared, *(p[i] for p in released)))
+    floor.append(noisy.fisher_mse(shared, x, int(y), *(p[i] for p in optimum)))
   files.write_arrays(
     experiment.workdir / "convex/fisher.npz", mse=np.array(floor)
   )

@@ -7,19 +7,18 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from tqdm import tqdm
 
-from informed_recon import (
+from informed_recon import models, prng
+from informed_recon.dp import intervals, overview, priors
+from informed_recon.evaluation import (
   baselines,
-  files,
   identification,
+  judge,
   metrics,
-  models,
-  prng,
   roc,
 )
-from informed_recon.dp import intervals, overview, priors
+from informed_recon.experiment import Experiment
 from informed_recon.report import reconstruction
-from informed_recon.stages import Experiment
-from informed_recon.training import classifier
+from informed_recon.storage import files
 from informed_recon.types import UserError
 
 REPORT = reconstruction  # what shows these results
@@ -287,9 +286,9 @@ def _judge_model(experiment: Experiment) -> models.Model:
 def _judge(experiment: Experiment) -> Callable[[np.ndarray], np.ndarray]:
   spec = experiment.config.evaluation.classifier.to_dict()
   del spec["name"], spec["options"]
-  return classifier.fit(
+  return judge.fit(
     _judge_model(experiment),
-    classifier.Classifier(**spec),
+    judge.Classifier(**spec),
     experiment.taught(),
     prng.stream(experiment.key, "judge"),
   )

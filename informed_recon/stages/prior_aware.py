@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from informed_recon import files, metrics, prng
+from informed_recon import prng
 from informed_recon.attacks import prior_aware as attack
 from informed_recon.dp import (
   accounting,
@@ -18,10 +18,12 @@ from informed_recon.dp import (
   monte_carlo,
   planner,
 )
-from informed_recon.mechanisms import dp_sgd
+from informed_recon.evaluation import metrics
+from informed_recon.experiment import Experiment
 from informed_recon.report import prior_aware as report
-from informed_recon.stages import Experiment
+from informed_recon.storage import files
 from informed_recon.training import ensemble, recipe
+from informed_recon.training.mechanisms import dp_sgd
 from informed_recon.types import Records, UserError
 
 REPORT = report  # what shows these results

@@ -2,9 +2,11 @@
 
 from tqdm import tqdm
 
-from informed_recon import files, prng, reconstructors
+from informed_recon import prng
 from informed_recon.attacks import reconstructor
-from informed_recon.stages import Experiment
+from informed_recon.attacks.reconstructor import networks
+from informed_recon.experiment import Experiment
+from informed_recon.storage import files
 from informed_recon.types import UserError
 
 
@@ -62,7 +64,7 @@ def _attack(experiment: Experiment, name: str):
 
 def _network(experiment: Experiment, name: str):
   spec = experiment.config.reconstructors[name]
-  return reconstructors.build(
+  return networks.build(
     spec.network,
     experiment.model().layout,
     experiment.dataset.shape,

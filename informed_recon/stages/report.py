@@ -2,9 +2,10 @@
 
 import matplotlib
 
-from informed_recon import files, stages
+from informed_recon import stages
+from informed_recon.experiment import Experiment
 from informed_recon.report import figures, page
-from informed_recon.stages import Experiment
+from informed_recon.storage import files
 
 
 def run(experiment: Experiment) -> None:

@@ -15,31 +15,29 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 import informed_recon
+from informed_recon import experiment as experiments
 from informed_recon import (
-  claims,
-  convolution,
-  files,
-  identity,
-  metrics,
   models,
-  optimizers,
   prng,
   registry,
   splits,
-  stages,
-  store,
   tree,
-  upkeep,
 )
-from informed_recon.stages import Experiment
+from informed_recon.evaluation import metrics
+from informed_recon.experiment import STORES, Experiment
+from informed_recon.models.layers import convolution
+from informed_recon.storage import claims, files, repair, store
 from informed_recon.training import (
   clipping,
-  difference,
   ensemble,
+  microbatch,
+  optimizers,
+  recipe,
+)
+from informed_recon.training.fast import (
+  difference,
   first_layer,
   full_batch,
-  pieces,
-  recipe,
   records_last,
 )
 from informed_recon.types import Records, UserError
@@ -98,7 +96,7 @@ def run(experiment: Experiment) -> None:
     directory = experiment.store(part)
     bad = store.missing(directory, len(getattr(experiment.split, part)))
     _fill(experiment, training, part, {chunk.path for chunk in bad})
-    upkeep.tidy(directory)
+    repair.tidy(directory)
   about_path = experiment.workdir / "released_model.json"
   if not about_path.exists():
     files.write_json(about_path, _about(experiment))
@@ -114,7 +112,7 @@ def work(experiment: Experiment) -> None:
 
 def decisive(config: ConfigDict) -> dict[str, Any]:
   """What of a config decides the rows of its stores, by dotted path."""
-  flat = identity.flatten(config).items()
+  flat = experiments.flatten(config).items()
   return {k: v for k, v in flat if k.split(".")[0] in DECISIVE and k != PREFIX}
 
 
@@ -132,8 +130,8 @@ def prepare(experiment: Experiment) -> None:
         params=experiment.model().num_params,
         chunk_rows=perf.chunk_models,
         about=dict(
-          models=stages.STORES[part],
-          config=identity.json_hash(decided),
+          models=STORES[part],
+          config=experiments.json_hash(decided),
           data=experiment.identity["data"],
         ),
         settings=decided,
@@ -145,7 +143,7 @@ def prepare(experiment: Experiment) -> None:
 
 def _parts(experiment: Experiment) -> list[str]:
   """Parts of the split to train a model for every record of."""
-  return [p for p in stages.STORES if len(getattr(experiment.split, p))]
+  return [p for p in STORES if len(getattr(experiment.split, p))]
 
 
 def _training(experiment: Experiment) -> Training:
@@ -166,7 +164,7 @@ def _code(experiment: Experiment) -> dict[str, str]:
   """What decides the bits of a row beside config and data."""
   modules = _modules(experiment.config)
   return dict(
-    sources=identity.code_hash(modules),
+    sources=experiments.code_hash(modules),
     products=_products(experiment),
     informed_recon=informed_recon.__version__,
     jax=jax.__version__,
@@ -178,11 +176,11 @@ def _code(experiment: Experiment) -> dict[str, str]:
 def _modules(config: ConfigDict) -> list[ModuleType]:
   """Those that train."""
   modules = [prng, tree, optimizers, models, ensemble, recipe, clipping]
-  modules += [full_batch, first_layer, difference, records_last, pieces]
+  modules += [full_batch, first_layer, difference, records_last, microbatch]
   modules.append(convolution)
   modules.append(registry.find("models", config.model.name))
   mechanism = config.training.privacy.mechanism
-  modules.append(registry.find("mechanisms", mechanism))
+  modules.append(registry.find("training.mechanisms", mechanism))
   return modules
 
 
@@ -195,7 +193,7 @@ def _fill(
   """Trains what is missing of one store, beside whoever else does; a chunk
   under suspicion is not taken for done because it looks so. An error in one
   thread is `over` for the other: nothing is left to do then."""
-  name, directory = stages.STORES[part], experiment.store(part)
+  name, directory = STORES[part], experiment.store(part)
   total = len(getattr(experiment.split, part))
   chunks = store.chunks(directory, total)
   if not suspects and all(chunk.marked() for chunk in chunks):

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from informed_recon import files
 from informed_recon.attacks import simulation as attack
-from informed_recon.stages import Experiment
+from informed_recon.experiment import Experiment
+from informed_recon.storage import files
 from informed_recon.training import ensemble
 from informed_recon.types import Records, UserError
 

@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from informed_recon import mesh, prng, tree
+from informed_recon import prng, tree
+from informed_recon.training import mesh
 from informed_recon.training.recipe import HParams, Keys, Train
 from informed_recon.types import Records, UserError
 

@@ -2,7 +2,7 @@
 
 Every step the optimiser gets what the recipe's mechanism shows it of the
 objective's gradient: all of it, or a private estimate (one file each in
-`informed_recon/mechanisms/`). A mechanism may know a faster way to the same
+`training/mechanisms`). A mechanism may know a faster way to the same
 parameters, a `Program`.
 """
 
@@ -15,8 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from informed_recon import optimizers, registry
+from informed_recon import registry
 from informed_recon.models import Model
+from informed_recon.training import optimizers
 from informed_recon.types import Records, UserError
 
 
@@ -33,7 +34,7 @@ class Recipe:
   # share, each model trained as its difference to a base run
   # (`training.difference`).
   products: str = "float32"
-  mechanism: str = "none"  # file name in informed_recon/mechanisms/
+  mechanism: str = "none"  # file name in informed_recon/training/mechanisms/
   sampling_probability: float = 1.0  # of a record in a step; dp_sgd
   # Where training is differentiated through, so many fixed records stand for
   # all of them, others in every step; 0: all. No value changes.
@@ -138,7 +139,7 @@ def make_train(
       "and products in float32; use sample=0"
     )
   _optimizer(recipe, 0.1)  # names are checked here, not inside a trace
-  mechanism = registry.find("mechanisms", recipe.mechanism)
+  mechanism = registry.find("training.mechanisms", recipe.mechanism)
   gradient = mechanism.make(model, recipe)
   fast = None if recipe.sample else getattr(mechanism, "fast", None)
   if recipe.products != "float32" and not (fast and fast(model, recipe, 1)):

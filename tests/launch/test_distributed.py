@@ -9,7 +9,8 @@ import subprocess
 import sys
 
 import launch
-from informed_recon import files, stages
+from informed_recon import stages
+from informed_recon.storage import files
 from tests.conftest import TINY
 
 ROOT = pathlib.Path(launch.__file__).parent.parent

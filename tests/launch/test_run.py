@@ -16,7 +16,7 @@ import pytest
 from absl import flags
 
 import launch
-from informed_recon import files, store
+from informed_recon.storage import files, store
 from launch import app, run
 from tests.conftest import TINY
 

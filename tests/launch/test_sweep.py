@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import launch
-from informed_recon import files
+from informed_recon.storage import files
 from tests.conftest import TINY
 
 ROOT = pathlib.Path(launch.__file__).parent.parent

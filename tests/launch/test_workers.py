@@ -8,7 +8,7 @@ import sys
 import time
 
 import launch
-from informed_recon import claims, files
+from informed_recon.storage import claims, files
 from tests.conftest import TINY
 
 ROOT = pathlib.Path(launch.__file__).parent.parent

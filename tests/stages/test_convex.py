@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from configs import convex
-from informed_recon import files, stages
+from informed_recon import stages
+from informed_recon.storage import files
 from informed_recon.types import UserError
 
 

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from configs import dp_prior_aware
-from informed_recon import files, stages
+from informed_recon import stages
 from informed_recon.dp import accounting, bounds, converse
 from informed_recon.report import prior_aware as report
 from informed_recon.stages import prior_aware as stage
+from informed_recon.storage import files
 from informed_recon.types import UserError
 
 # The quick form is small enough, and compiled for another test anyway.

@@ -12,21 +12,12 @@ import threading
 import numpy as np
 import pytest
 
-from informed_recon import (
-  claims,
-  data,
-  files,
-  prng,
-  registry,
-  splits,
-  stages,
-  store,
-  tree,
-)
+from informed_recon import data, prng, registry, splits, stages, tree
 from informed_recon.data import DataSpec
 from informed_recon.dp import accounting
 from informed_recon.dp.bounds import dpsgd_upper
 from informed_recon.stages import shadow
+from informed_recon.storage import claims, files, store
 from informed_recon.training import ensemble, recipe
 from informed_recon.types import Records, UserError
 

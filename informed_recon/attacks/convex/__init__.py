@@ -1,0 +1,6 @@
+"""Closed-form attacks on convex models, and how such models are fitted."""
+
+from informed_recon.attacks.convex.closed_form import reconstruct as reconstruct
+from informed_recon.attacks.convex.closed_form import (
+  reconstruct_many as reconstruct_many,
+)

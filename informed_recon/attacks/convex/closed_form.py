@@ -1,0 +1,321 @@
+"""Closed-form reconstruction of one record from a fitted convex model.
+
+At the optimum the gradient of the training objective is zero, so the target's
+gradient is minus everybody else's, which the informed adversary can compute:
+
+    M = t r (1, x)^T = -(sum_i s_i r_i (1, x_i)^T + d penalty),   r = dloss/dh
+
+M is (K, 1 + d) and of rank one. Its first column is t r, hence x by least
+squares over the outputs, and the response is the one whose residual at
+h = W x + b is r. (Balle, Cherubin, Hayes 2022, Theorem 1, for canonical links;
+the other losses follow from their own r.)
+
+What can be checked without the truth: that M has rank one (K > 1), that an
+admissible response explains r (classes, whole numbers, a known label or label
+set), and that r stands above rounding. A single-output regression with an
+intercept and free real responses leaves nothing over to check: (x, y) solves
+d + 1 equations in d + 1 unknowns whatever the weights are, so there the flag
+speaks of rounding and of gross implausibility only. Knowing that such a model
+was fitted to the optimum, or one of `known_label`, `known_norm`, `label_set`,
+has to come from the adversary.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from informed_recon.attacks.convex import inputs, missing, roots
+from informed_recon.types import Reconstruction
+
+# A record counts as recovered when its self-check, relative to the size of the
+# known records' columns, stays below this. A single output has one equation
+# left over at most, which a wrong record may fulfil by chance.
+TOLERANCE = 1e-4
+TOLERANCE_SINGLE = 1e-5
+TOLERANCE_COARSE = 1e-2  # weights that were rounded to float32 or less
+# Real responses further outside the known ones than this many of their ranges
+# are taken for the sum over all records that an unfitted model leaves behind.
+RANGES = 10.0
+
+
+def tolerance(problem: inputs.Problem) -> float:
+  """The self-check that a trusted record must stay below."""
+  if problem.precision > 1e-12:
+    return TOLERANCE_COARSE
+  return TOLERANCE if problem.weights.shape[-2] > 1 else TOLERANCE_SINGLE
+
+
+def explain(family, h, r, codes, whole):
+  """The admissible response that explains residual r best, and how badly.
+
+  Returns y (K,), the index of its code (0 where any response is admissible)
+  and the misfit |residual(h, y) - r| / |r|.
+  """
+  norm = jnp.sqrt(jnp.sum(r**2))
+
+  def misfit(y):
+    gap = jnp.sqrt(jnp.sum((family.residual(h, y) - r) ** 2))
+    return jnp.where(norm > 0, gap / norm, jnp.inf)
+
+  if codes.shape[0]:
+    misfits = jax.vmap(misfit)(codes)
+    best = jnp.argmin(misfits)
+    return codes[best], best, misfits[best]
+  y = family.response(h, r)
+  y = jnp.round(y) if whole else y
+  return y, jnp.zeros((), int), misfit(y)
+
+
+@functools.partial(jax.jit, static_argnames=("family", "whole"))
+def invert(
+  family,
+  whole,
+  known,
+  released,
+  penalty,
+  target_weight,
+  codes,
+  scale,
+  precision,
+):
+  """One target of a model with intercept: (x, y, code, link, rank, floor)."""
+  (m, m0), (noise, noise0) = missing.gradient(
+    family, known, released, penalty, precision
+  )
+  weights, intercept = released
+  _, l1, _ = penalty
+  m, m0 = m / target_weight, m0 / target_weight
+  # Where an l1 penalty holds a weight at zero, its gradient may be anything in
+  # [-l1, l1]: that entry of M is lost, and the feature with it if all are.
+  active = jnp.where((l1 > 0) & (weights == 0), 0.0, 1.0)
+  r_norm = jnp.sqrt(jnp.sum(m0**2))
+  weight = jnp.sum(active * m0[:, None] ** 2, axis=0)
+  lost = weight == 0
+  x = jnp.sum(active * m0[:, None] * m, axis=0) / jnp.where(lost, 1.0, weight)
+  # A lost feature has zero weights, so that the predictor does without it.
+  h = weights @ x + intercept
+  y, code, link = explain(family, h, m0, codes, whole)
+  size = jnp.maximum(scale, jnp.abs(x))
+
+  def relative(errors):
+    errors = jnp.max(jnp.where(lost, 0.0, errors) / size)
+    return jnp.where(r_norm > 0, errors / r_norm, jnp.inf)
+
+  off = active * (m - m0[:, None] * x)
+  rank = relative(jnp.sqrt(jnp.sum(off**2, axis=0)))
+  noise0 = jnp.sqrt(jnp.sum(noise0**2)) / target_weight
+  noise = jnp.sqrt(jnp.sum((active * noise) ** 2, axis=0)) / target_weight
+  floor = jnp.maximum(
+    relative(noise + jnp.abs(x) * noise0),
+    jnp.where(r_norm > 0, noise0 / r_norm, jnp.inf),
+  )
+  return jnp.where(lost, jnp.nan, x), y, code, link, rank, floor
+
+
+def arguments(problem):
+  return dict(
+    known=(problem.x, problem.y, problem.sample_weight),
+    penalty=(problem.l2, problem.l1, problem.l2_intercept),
+    target_weight=problem.target_weight,
+    codes=problem.codes,
+    scale=missing.column_scale(problem.x),
+    precision=problem.precision,
+  )
+
+
+def verdict(problem, x, y, code, link, rank, floor) -> Reconstruction:
+  """Names the response and says whether the record may be trusted."""
+  limit = tolerance(problem)
+  reasons = []
+  residual = max(float(link), float(rank), float(floor))
+  if not floor <= limit:
+    reasons.append(
+      "the target's gradient does not stand above rounding: it is fitted "
+      "perfectly, or its loss is flat there"
+    )
+  else:
+    if not rank <= limit:
+      reasons.append("the missing gradient is not of rank one")
+    if not link <= limit:
+      reasons.append("no admissible response explains the missing gradient")
+    if reasons:
+      reasons.append(
+        "the weights are not at the optimum (stopped early?), or the known "
+        "records or the penalty are not those of the training"
+      )
+  if len(problem.labels):
+    label = problem.labels[int(code)]
+  else:
+    label = y.item() if y.size == 1 else y
+    if np.any(y < problem.family.minimum):
+      reasons.append("the recovered response lies outside the family's range")
+    if len(problem.y):
+      low, high = problem.y.min(axis=0), problem.y.max(axis=0)
+      reach = RANGES * (high - low + np.abs(high) + np.abs(low))
+      if np.any((y < low - reach) | (y > high + reach)):
+        reasons.append("the recovered response is far from all known ones")
+  if problem.norm is not None and not reasons:
+    gap = abs(np.linalg.norm(x) - problem.norm) / problem.norm
+    residual = max(residual, gap)
+    if not gap <= limit:
+      reasons.append("the recovered features do not have the known norm")
+  message = "; ".join(reasons)
+  lost = int(np.sum(np.isnan(x)))
+  if lost:
+    note = f"{lost} features lost: the l1 penalty holds their weights at zero"
+    message = f"{message}; {note}" if message else note
+  return Reconstruction(
+    x=np.asarray(x),
+    y=label,
+    identifiable=not reasons,
+    residual=residual,
+    candidates=((np.asarray(x), label),),
+    message=message,
+  )
+
+
+def solve(problem: inputs.Problem) -> Reconstruction:
+  """Reconstructs the target of one checked problem."""
+  given = arguments(problem)
+  with jax.enable_x64(True):
+    if problem.intercept is None:
+      released = (problem.weights, np.zeros(len(problem.weights)))
+      (m, _), (noise, _) = missing.gradient(
+        problem.family,
+        given["known"],
+        released,
+        given["penalty"],
+        problem.precision,
+      )
+      return roots.reconstruct(
+        problem, np.asarray(m), np.asarray(noise), tolerance(problem)
+      )
+    found = invert(
+      problem.family,
+      problem.whole,
+      released=(problem.weights, problem.intercept),
+      **given,
+    )
+    return verdict(problem, *map(np.asarray, found))
+
+
+def reconstruct(
+  family,
+  weights,
+  intercept,
+  known_x,
+  known_y,
+  *,
+  l2=0.0,
+  penalise_intercept=False,
+  link=None,
+  sample_weight=None,
+  target_weight=1.0,
+  known_label=None,
+  known_norm=None,
+  label_set=None,
+) -> Reconstruction:
+  """Recovers the one training record that the adversary does not know.
+
+  The released model minimises, over all n known records and the target,
+  sum_i s_i loss(W x_i + b, y_i) + l2 / 2 ||W||^2 (+ l2 / 2 ||b||^2). A penalty
+  given per record (mean form) is multiplied by the total weight, target
+  included. `linear` has half the squared error as its loss, so that l2 is
+  ridge's alpha; `squared_hinge` has max(0, 1 - y h)^2, y = -1 or 1.
+
+  Args:
+    family: "linear", "logistic", "softmax", "poisson", "gamma" or
+      "squared_hinge". K > 1 outputs of `logistic` and `squared_hinge` are read
+      as one class against the rest.
+    weights: (d,), (1, d) or (K, d), of the released model.
+    intercept: (K,) or a number; None where the model has none. Then only the
+      direction of the features is determined, and one of the last three
+      arguments fixes their length.
+    known_x: (n, d) the fixed set's features, as the model saw them.
+    known_y: (n,) its labels, or (n, K) for several real responses.
+    l2: weight of the penalty, sum form.
+    penalise_intercept: whether the intercept is under the penalty.
+    link: "log" (usual, default) or "inverse" (canonical) for gamma.
+    sample_weight: (n,) weights s_i of the known records; 1 by default.
+    target_weight: the target's own weight.
+    known_label: the target's response, where it is known.
+    known_norm: the Euclidean norm of its features, where it is known.
+    label_set: the responses it may have; for classes, all of them in the order
+      of the outputs.
+
+  Returns:
+    A `Reconstruction`. Trust `x` and `y` only where `identifiable` is set.
+    Everything is computed in float64. Weights that come rounded to float32
+    are checked to 1e-2 of the columns' size instead of 1e-5, which is about
+    as well as their rounding lets a record be known.
+
+  Raises:
+    UserError: the arguments do not fit each other; one line says what.
+  """
+  return solve(
+    inputs.check(
+      family,
+      weights,
+      intercept,
+      known_x,
+      known_y,
+      l2=l2,
+      penalise_intercept=penalise_intercept,
+      link=link,
+      sample_weight=sample_weight,
+      target_weight=target_weight,
+      known_label=known_label,
+      known_norm=known_norm,
+      label_set=label_set,
+    )
+  )
+
+
+@functools.partial(jax.jit, static_argnames=("family", "whole", "chunk"))
+def _invert_many(family, whole, chunk, released, **arguments):
+  return jax.lax.map(
+    lambda one: invert(family, whole, released=one, **arguments),
+    released,
+    batch_size=chunk,
+  )
+
+
+def reconstruct_many(
+  family, weights, intercept, known_x, known_y, *, chunk=64, **keywords
+) -> list[Reconstruction]:
+  """`reconstruct` for B models that differ in their target only.
+
+  The whole leave-one-out audit of a fixed set in one jitted call, `chunk`
+  models at a time (memory: chunk * n * K numbers).
+
+  Args:
+    family: as in `reconstruct`.
+    weights: (B, K, d) or (B, d).
+    intercept: (B, K) or (B,); models without intercept go one by one through
+      `reconstruct`.
+    known_x: (n, d), shared by all models.
+    known_y: (n,) or (n, K), shared by all models.
+    chunk: how many models are worked on at once.
+    **keywords: those of `reconstruct`.
+
+  Returns:
+    B reconstructions, the same as `reconstruct` gives for each.
+
+  Raises:
+    UserError: as `reconstruct`, and where there is no intercept.
+  """
+  problem = inputs.check(
+    family, weights, intercept, known_x, known_y, batched=True, **keywords
+  )
+  with jax.enable_x64(True):
+    found = _invert_many(
+      problem.family,
+      problem.whole,
+      min(chunk, len(problem.weights)),
+      (problem.weights, problem.intercept),
+      **arguments(problem),
+    )
+    found = [np.asarray(a) for a in found]
+  return [verdict(problem, *one) for one in zip(*found, strict=True)]

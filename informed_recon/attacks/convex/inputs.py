@@ -1,0 +1,217 @@
+"""What the closed-form attack is given, checked and in one common shape."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from informed_recon.attacks.convex import glm
+from informed_recon.types import UserError
+
+
+class Problem(NamedTuple):
+  """One released model (or B of them) and what the adversary knows of it."""
+
+  family: glm.Family
+  weights: np.ndarray  # (K, d) or (B, K, d) float64
+  intercept: np.ndarray | None  # (K,) or (B, K) float64; None: no intercept
+  x: np.ndarray  # (n, d) float64, features of the fixed set
+  y: np.ndarray  # (n, K) float64, responses as `glm` encodes them
+  sample_weight: np.ndarray  # (n,) float64
+  target_weight: float
+  l2: float  # of the weights, sum form
+  l1: float  # of the weights, sum form
+  l2_intercept: float
+  codes: np.ndarray  # (A, K) admissible responses, encoded; (0, K): any
+  labels: list[Any]  # their A names
+  whole: bool  # the known responses are whole numbers
+  norm: float | None  # known norm of the target's features
+  precision: float  # unit roundoff of the released weights
+
+
+def _floats(name: str, value) -> np.ndarray:
+  try:
+    array = np.asarray(value, dtype=np.float64)
+  except (TypeError, ValueError):
+    raise UserError(f"{name} must be numbers") from None
+  if not np.all(np.isfinite(array)):
+    raise UserError(f"{name} holds NaN or infinite values")
+  return array
+
+
+def _number(name: str, value, *, positive: bool = False) -> float:
+  array = _floats(name, value)
+  if array.size != 1 or array.item() < 0 or (positive and array.item() == 0):
+    kind = "a positive" if positive else "a non-negative"
+    raise UserError(f"{name} must be {kind} number, got {value!r}")
+  return array.item()
+
+
+def _classes(y: np.ndarray, n_classes: int, label_set) -> np.ndarray:
+  """Names of the classes, in the order of the model's outputs."""
+  if label_set is not None:
+    classes = np.asarray(list(label_set))
+  elif y.dtype.kind in "biuf" and np.all(
+    np.isin(y, np.arange(n_classes, dtype=np.float64))
+  ):
+    classes = np.arange(n_classes)
+  else:
+    classes = np.unique(y)
+  if len(np.unique(classes)) != n_classes or len(classes) != n_classes:
+    raise UserError(
+      f"the model tells {n_classes} classes apart but "
+      f"{'label_set' if label_set is not None else 'known_y'} has "
+      f"{len(np.unique(classes))}; give all of them, in the order of the "
+      "model's outputs, as label_set"
+    )
+  unseen = np.setdiff1d(np.unique(y), classes)
+  if unseen.size:
+    raise UserError(f"known_y has labels that label_set lacks: {unseen[:5]}")
+  return classes
+
+
+def _encode(family: glm.Family, indices: np.ndarray, n_outputs: int):
+  """Class indices (m,) to the responses (m, K) of `glm`."""
+  if n_outputs == 1:
+    y = (indices == 1).astype(np.float64)[:, None]
+  else:
+    y = np.eye(n_outputs)[indices]
+  return 2.0 * y - 1.0 if family is glm.SQUARED_HINGE else y
+
+
+def _class_responses(family, y, n_outputs, label_set, known_label):
+  y = np.asarray(y)
+  if y.ndim == 2 and y.shape[1] == 1:
+    y = y[:, 0]
+  if y.ndim != 1:
+    raise UserError(f"known_y must have one label a record, got {y.shape}")
+  if y.dtype.kind == "f" and not np.all(np.isfinite(y)):
+    raise UserError("known_y holds NaN or infinite values")
+  classes = _classes(y, max(n_outputs, 2), label_set)
+  where = {label: i for i, label in enumerate(classes.tolist())}
+  encoded = _encode(
+    family, np.array([where[v] for v in y.tolist()], dtype=int), n_outputs
+  )
+  allowed = list(range(len(classes)))
+  if known_label is not None:
+    if known_label not in where:
+      raise UserError(
+        f"known_label {known_label!r} is none of the classes {classes.tolist()}"
+      )
+    allowed = [where[known_label]]
+  codes = _encode(family, np.array(allowed), n_outputs)
+  return encoded, codes, [classes.tolist()[i] for i in allowed], False
+
+
+def _real_responses(family, y, n_outputs, label_set, known_label):
+  y = _floats("known_y", y)
+  if y.ndim == 1 and n_outputs == 1:
+    y = y[:, None]
+  if y.ndim != 2 or y.shape[1] != n_outputs:
+    raise UserError(
+      f"known_y has shape {y.shape}, but the model has {n_outputs} outputs"
+    )
+  if np.any(y < family.minimum):
+    raise UserError(f"known_y holds responses below {family.minimum:g}")
+  codes = np.zeros((0, n_outputs))
+  if known_label is not None:
+    codes = _floats("known_label", known_label).reshape(1, -1)
+  elif label_set is not None:
+    codes = _floats("label_set", list(label_set))
+    codes = codes[:, None] if codes.ndim == 1 else codes
+  if codes.shape[1] != n_outputs:
+    raise UserError(
+      f"a response has {n_outputs} numbers, known_label or label_set gives "
+      f"{codes.shape[1]}"
+    )
+  labels = [c.item() if n_outputs == 1 else c for c in codes]
+  whole = bool(y.size) and bool(np.all(y == np.round(y)))
+  return y, codes, labels, whole
+
+
+def check(
+  family: str,
+  weights,
+  intercept,
+  known_x,
+  known_y,
+  *,
+  l2=0.0,
+  penalise_intercept=False,
+  link=None,
+  sample_weight=None,
+  target_weight=1.0,
+  known_label=None,
+  known_norm=None,
+  label_set=None,
+  batched: bool = False,
+) -> Problem:
+  """Checks the attack's arguments; see `convex.reconstruct` for them.
+
+  Raises:
+    UserError: something does not fit; one line says what.
+  """
+  member = glm.get(family, link)
+  rank = 3 if batched else 2
+  dtype = np.asarray(weights).dtype
+  weights = _floats("weights", weights)
+  if weights.ndim == rank - 1:
+    weights = weights[..., None, :]
+  if weights.ndim != rank or 0 in weights.shape:
+    raise UserError(f"weights have shape {weights.shape}, not (d,) or (K, d)")
+  n_outputs, d = weights.shape[-2:]
+  if member is glm.SOFTMAX and n_outputs < 2:
+    raise UserError("softmax needs weights (K, d) with K > 1; use logistic")
+  if n_outputs > 1 and family in ("poisson", "gamma"):
+    raise UserError(f"{family} has one output, weights have {n_outputs}")
+  if intercept is not None:
+    intercept = _floats("intercept", intercept)
+    if intercept.size != weights.size // d:
+      raise UserError(
+        f"intercept has {intercept.size} values for {weights.size // d} outputs"
+      )
+    intercept = intercept.reshape(weights.shape[:-1])
+
+  x = _floats("known_x", known_x)
+  if x.ndim != 2 or x.shape[1] != d:
+    raise UserError(
+      f"known_x has shape {x.shape}; the weights want (n, {d}), one column a "
+      "feature"
+    )
+  if len(known_y) != len(x):
+    raise UserError(f"known_x has {len(x)} records, known_y {len(known_y)}")
+  responses = _class_responses if member.response is None else _real_responses
+  y, codes, labels, whole = responses(
+    member, known_y, n_outputs, label_set, known_label
+  )
+
+  if sample_weight is None:
+    sample_weight = np.ones(len(x))
+  sample_weight = _floats("sample_weight", sample_weight)
+  if sample_weight.shape != (len(x),) or np.any(sample_weight < 0):
+    raise UserError(
+      f"sample_weight must be {len(x)} non-negative numbers, one a known record"
+    )
+  l2 = _number("l2", l2)
+  return Problem(
+    family=member,
+    weights=weights,
+    intercept=intercept,
+    x=x,
+    y=y,
+    sample_weight=sample_weight,
+    target_weight=_number("target_weight", target_weight, positive=True),
+    l2=l2,
+    l1=0.0,
+    l2_intercept=l2 if penalise_intercept else 0.0,
+    codes=codes,
+    labels=labels,
+    whole=whole,
+    norm=(
+      None
+      if known_norm is None
+      else _number("known_norm", known_norm, positive=True)
+    ),
+    precision=(
+      float(np.finfo(dtype).eps) / 2 if dtype.kind == "f" else 2.0**-53
+    ),
+  )

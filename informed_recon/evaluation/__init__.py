@@ -1,0 +1,1 @@
+"""What an attack is worth: errors, tests against chance, baselines, judges."""

@@ -1,0 +1,283 @@
+"""A checked config with all that is built from it, and what makes a run the
+one it is: config, data, and the code that trains."""
+
+import ast
+import dataclasses
+import hashlib
+import inspect
+import json
+import os
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from informed_recon import data, models, prng, registry, splits
+from informed_recon.evaluation import perceptual
+from informed_recon.storage import files
+from informed_recon.storage.store import Rows, open_rows
+from informed_recon.training.recipe import HParams, Recipe, Train, make_train
+from informed_recon.types import Records, UserError
+
+# Part of the split -> its store: a shadow model for every shadow target, a
+# released model for every evaluation target.
+STORES = {"targets": "released", "shadow": "shadow"}
+PURPOSES = ("loss", "judge")  # of a perceptual distance
+
+
+class Experiment(NamedTuple):
+  """A checked config with all that is built from it."""
+
+  config: ConfigDict
+  workdir: pathlib.Path
+  identity: Mapping[str, str]  # what every stored row belongs to
+  dataset: data.Dataset
+  split: splits.Split
+  key: jax.Array  # root of all random streams
+  force: bool = False  # take a store that was made otherwise
+
+  def records(self, part: str) -> Records:
+    """The records of one part of the split, such as "fixed"."""
+    ids = getattr(self.split, part)
+    return Records(*(a[ids] for a in self.dataset.records))
+
+  def held(self) -> Records:
+    """All records the adversary holds: fixed set, then shadow targets."""
+    ids = np.concatenate([self.split.fixed, self.split.shadow])
+    return Records(*(a[ids] for a in self.dataset.records))
+
+  def store(self, part: str) -> pathlib.Path:
+    """Folder of a part's models: this run's, or one shared between runs."""
+    return pathlib.Path(self.config.perf.stores or self.workdir) / STORES[part]
+
+  def rows(self, part: str) -> Rows:
+    """The trained models of a part, one a record of it."""
+    return open_rows(self.store(part), len(getattr(self.split, part)))
+
+  def model(self) -> models.Model:
+    """The released model's architecture, for stages that train networks."""
+    spec = self.config.model
+    return models.build(
+      spec.name,
+      self.dataset.num_classes,
+      self.dataset.shape,
+      spec.options.to_dict(),
+    )
+
+  def privacy(self) -> dict:
+    """What the config's training guarantees, as its mechanism states it."""
+    training = self.config.training
+    mechanism = registry.find("training.mechanisms", training.privacy.mechanism)
+    return mechanism.statement(training.privacy.to_dict(), training.steps)
+
+  def training(self) -> tuple[Recipe, HParams]:
+    """What is static and what is traced in the released model's training."""
+    static = self.config.training.to_dict()
+    private = static.pop("privacy")
+    traced = HParams(
+      learning_rate=static.pop("learning_rate"),
+      l2=static.pop("l2"),
+      clip_norm=private["clip_norm"],
+      noise_multiplier=self.privacy().get("noise_multiplier", 0.0),
+    )
+    static |= {k: private[k] for k in ("mechanism", "sampling_probability")}
+    return Recipe(**static), traced
+
+  def train(self, remat: bool = False, **changes: Any) -> Train:
+    """One run of the released model's training, on this fixed set; `changes`
+    to its recipe, of what is no part of the experiment."""
+    recipe, _ = self.training()
+    recipe = dataclasses.replace(recipe, **changes)
+    lit = np.any(self.records("fixed").x, axis=0)
+    return make_train(self.model(), recipe, lit=lit, remat=remat)
+
+  @property
+  def taught_classes(self) -> int:
+    """Number of classes in `taught`."""
+    return self.dataset.num_classes * (2 if self.dataset.foreign else 1)
+
+  def taught(self) -> Records:
+    """What the adversary holds, for networks that learn to see it: a foreign
+    record's label is a class of its own."""
+    held, (own, foreign) = self.held(), self.dataset.sizes
+    if not foreign:
+      return held
+    is_foreign = np.concatenate([self.split.fixed, self.split.shadow]) >= own
+    return held._replace(y=held.y + self.dataset.num_classes * is_foreign)
+
+  def perceptual(self, purpose: str) -> perceptual.Distance | None:
+    """The config's perceptual distance, if it has one, for one of `PURPOSES`.
+
+    What a reconstructor was trained to please is no judge: features that are
+    trained here are a purpose's own, and published ones that a loss looks at
+    are judged by trained ones.
+    """
+    if "perceptual" not in self.config:
+      return None
+    return perceptual.build(
+      _features(self.config, purpose),
+      self.taught(),
+      self.taught_classes,
+      prng.stream(self.key, f"perceptual {purpose}"),
+      self.config.perf.lpips,
+    )
+
+  def log(self, **row) -> None:
+    """Appends one line to metrics.jsonl."""
+    with open(self.workdir / "metrics.jsonl", "a") as file:
+      file.write(json.dumps(row) + "\n")
+
+
+def _features(config: ConfigDict, purpose: str) -> perceptual.Spec:
+  """Which features a purpose takes."""
+  spec = perceptual.Spec(**config.perceptual)
+  specs = config.reconstructors.values()
+  in_loss = any(s.get("perceptual_weight", 0.0) for s in specs)
+  if purpose == "judge" and in_loss:
+    return dataclasses.replace(spec, sha256="")
+  return spec
+
+
+def build(
+  config: ConfigDict,
+  workdir: str | os.PathLike,
+  force: bool = False,
+  load: Callable[[data.DataSpec], data.Dataset] = data.load,
+) -> Experiment:
+  """Builds and checks everything a config names; writes nothing.
+
+  Raises:
+    UserError: anything in the config or its data that a user can mend.
+  """
+  dataset = load(data.DataSpec(**config.data, data_dir=config.perf.data_dir))
+  split = splits.split(*dataset.sizes, **config.split)
+  experiment = Experiment(
+    config=config,
+    workdir=pathlib.Path(workdir),
+    identity=dict(config=config_hash(config), data=dataset.fingerprint()),
+    dataset=dataset,
+    split=split,
+    key=prng.root(config.seed),
+    force=force,
+  )
+  if "perceptual" in config:
+    kind = dataset.shape, dataset.num_classes
+    loss, judge = (_features(config, purpose) for purpose in PURPOSES)
+    perceptual.check(loss, *kind, config.perf.lpips)
+    if judge != loss:
+      perceptual.check(judge, *kind, "")
+  return experiment
+
+
+def enter(experiment: Experiment) -> None:
+  """Makes the workdir this experiment's, or refuses it."""
+  path = experiment.workdir / "config.json"
+  mine = dict(
+    identity=dict(experiment.identity),
+    config=json.loads(json.dumps(experiment.config.to_dict())),
+  )
+  try:
+    experiment.workdir.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise UserError(
+      f"cannot make the folder {experiment.workdir}: {error.strerror}"
+    ) from None
+  if not path.exists():
+    if any(not p.name.startswith(".") for p in experiment.workdir.iterdir()):
+      raise UserError(
+        f"{experiment.workdir} is not empty and holds no experiment; "
+        "give another --workdir"
+      )
+  files.write_new_json(path, mine)
+  found = files.read_json(path)
+  if found["identity"] == mine["identity"]:
+    files.write_arrays(
+      experiment.workdir / "split.npz", **experiment.split._asdict()
+    )
+    return
+  there, here = ConfigDict(found["config"]), experiment.config
+  old, new = flatten(there), flatten(here)
+  differs = [
+    f"{k} ({old.get(k)} there, {new.get(k)} here)"
+    for k in sorted(old.keys() | new.keys())
+    if old.get(k) != new.get(k)
+  ]
+  what = ", ".join(differs[:3]) or "the data themselves"
+  raise UserError(
+    f"{experiment.workdir} belongs to another experiment, which differs in "
+    f"{what}; give another --workdir"
+  )
+
+
+def config_hash(config: ConfigDict, groups: Sequence[str] = ()) -> str:
+  """Hash of what changes the answer: everything but `perf`, the title and the
+  settings of a privacy mechanism that is not used.
+
+  With `groups`, of these top-level groups alone.
+  """
+  flat = flatten(config)
+  if groups:
+    flat = {k: v for k, v in flat.items() if k.split(".")[0] in groups}
+  return json_hash(flat)
+
+
+def json_hash(value: Any) -> str:
+  text = json.dumps(value, sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def flatten(config: ConfigDict) -> dict[str, Any]:
+  """Dotted path -> value in its one JSON form, for what enters the hash."""
+
+  def walk(prefix: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+      return {prefix: value}
+    return {
+      path: leaf
+      for key in value
+      for path, leaf in walk(f"{prefix}.{key}".lstrip("."), value[key]).items()
+    }
+
+  plain = json.loads(json.dumps(config.to_dict()))
+  for name in ("perf", "title"):
+    plain.pop(name, None)
+  training = plain.get("training", {})
+  if training.get("privacy", {}).get("mechanism") == "none":
+    del training["privacy"]  # idle, and runs older than it stay what they are
+  if "simulation" not in plain.get("stages", ()):
+    plain.pop("simulations", None)  # likewise
+  return walk("", plain)
+
+
+def code_hash(modules: Sequence[ModuleType]) -> str:
+  """Hash of what modules do: no comments, docstrings or layout, and the same
+  under every version of Python."""
+  return json_hash([_essence(inspect.getsource(m)) for m in modules])
+
+
+def _essence(source: str) -> Any:
+  """Syntax tree as lists. Empty fields are left out: newer versions have more
+  of them. (How `ast.unparse` quotes depends on the version.)"""
+
+  def walk(node: Any) -> Any:
+    if isinstance(node, list):
+      return [walk(item) for item in node]
+    if not isinstance(node, ast.AST):
+      return repr(node)
+    fields = [
+      [name, walk(value)]
+      for name, value in ast.iter_fields(node)
+      if value not in (None, [])
+    ]
+    return [type(node).__name__, *fields]
+
+  module = ast.parse(source)
+  for node in ast.walk(module):
+    if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+      if ast.get_docstring(node, clean=False) is not None:
+        node.body[0] = ast.Pass()
+  return walk(module)

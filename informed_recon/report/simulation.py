@@ -1,0 +1,127 @@
+"""What the simulation attack did on its way, for people."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from informed_recon.dp import intervals
+from informed_recon.experiment import Experiment
+from informed_recon.report import table
+from informed_recon.storage import files
+
+BINS = 10.0 ** np.arange(-6, 1.01, 0.5)  # of the residual
+
+
+class Search(NamedTuple):
+  """One search, step by step; arrays of one length, the answer apart."""
+
+  residual: np.ndarray  # ρ, which the adversary sees
+  mse: np.ndarray  # which it does not
+  spent: np.ndarray  # runs through training until then
+  answer: tuple[float, float]  # ρ and mse
+
+
+def read(experiment: Experiment) -> dict[str, list[Search]]:
+  """The searches of an experiment's simulation attacks, by name."""
+  truth = experiment.records("targets").x
+  searches: dict[str, list[Search]] = {}
+  folder = experiment.workdir / "simulation"
+  for path in sorted(folder.glob("*/target-*.npz")):
+    way = files.read_arrays(path)
+    target = truth[int(path.stem.split("-")[1])]
+    axes = tuple(range(1, target.ndim + 1))
+    mse = np.mean((way["iterates"] - target) ** 2, axes)
+    answer = way["residual"], np.mean((way["x"] - target) ** 2)
+    found = Search(way["trace"], mse, way["spent"], answer)
+    searches.setdefault(path.parent.name, []).append(found)
+  return searches
+
+
+def self_check(searches: Mapping[str, list[Search]], eta: float) -> Figure:
+  """Error against residual, and how often the record is right given it."""
+  figure = Figure(figsize=(9, 3.6), layout="constrained")
+  cloud, curve = figure.subplots(1, 2)
+  every = [search for some in searches.values() for search in some]
+  residual = np.concatenate([search.residual for search in every])
+  mse = np.concatenate([search.mse for search in every])
+  answers = np.array([search.answer for search in every]).T
+  for points, colour, size, label in (
+    ((residual, mse), "#bbbbbb", 2, "on the way"),
+    (answers, "#c1272d", 5, "answers"),
+  ):
+    cloud.plot(*points, ".", ms=size, color=colour, label=label)
+  cloud.axhline(eta, color="#333333", lw=0.8, ls="--")
+  cloud.set(xscale="log", yscale="log", xlabel="relative residual ρ")
+  cloud.set_ylabel("reconstruction error (MSE per pixel)")
+  cloud.legend(fontsize=8.5)
+  for low, high in zip(BINS[:-1], BINS[1:]):
+    inside = (residual > low) & (residual <= high)
+    if inside.any():
+      right = (mse[inside] <= eta).sum()
+      rate, center = right / inside.sum(), np.sqrt(low * high)
+      interval = np.array(intervals.clopper_pearson(right, inside.sum()))
+      reach = np.abs(interval - rate)[:, None]
+      curve.errorbar(center, rate, reach, fmt="o", color="#333333", capsize=3)
+  curve.set(xscale="log", xlabel="relative residual ρ")
+  curve.set_ylabel(f"share with an MSE of at most {eta:g}")
+  curve.yaxis.set_major_formatter(PercentFormatter(1))
+  return figure
+
+
+def cost(
+  searches: Mapping[str, list[Search]],
+  before: Mapping[str, int],
+  shadows: int,
+  trained: Mapping[str, float],
+  palette: Mapping[str, str],
+) -> Figure:
+  """Error against all that was computed for a first record.
+
+  Args:
+    searches: of the attacks by simulation.
+    before: shadow models that such an attack needed for its starting points.
+    shadows: shadow models.
+    trained: median error of the attacks that learned from these.
+    palette: name -> colour.
+  """
+  figure = Figure(figsize=(6.2, 3.9), layout="constrained")
+  axis = figure.add_subplot()
+  for name, error in trained.items():
+    axis.plot(shadows, error, "o", color=palette[name], label=name)
+  for name, some in searches.items():
+    budgets = np.unique(np.concatenate([search.spent for search in some]))
+    median = [np.median([_at(s, b) for s in some]) for b in budgets]
+    axis.plot(
+      *(before[name] + budgets, median),
+      **dict(color=palette[name], lw=2.2, label=name),
+    )
+  axis.set(xscale="log", yscale="log")
+  axis.set_xlabel("runs through training")
+  axis.set_ylabel("median reconstruction error (MSE)")
+  axis.legend(fontsize=8.5)
+  return figure
+
+
+def _at(search: Search, budget: float) -> float:
+  """Error of what the search would answer after so many runs."""
+  steps = max(np.searchsorted(search.spent, budget, side="right"), 1)
+  return search.mse[np.argmin(search.residual[:steps])]
+
+
+def story(results: Mapping) -> list[str]:
+  """A paragraph for every simulation attack."""
+  return [
+    f"Running the training again and again until its end met the released "
+    f"weights ({name}), for {row['targets']:,} of the missing records: median "
+    f"squared error {table.number(row['mse_median'])}, "
+    f"{row['success_at_eta']['rate']:.1%} at most "
+    f"{row['success_at_eta']['eta']:g}, {row['label_accuracy']:.1%} of the "
+    f"labels right, {row['flagged_rate']:.1%} declared not found. It took "
+    f"{row['training_passes_median']:.0f} runs through training, forward or "
+    f"backward, a record."
+    for name, row in results["attacks"].items()
+    if "training_passes_median" in row
+  ]

@@ -1,0 +1,1 @@
+"""Files that survive a kill: models in chunks, claims, checkpoints, repair."""

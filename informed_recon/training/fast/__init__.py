@@ -1,0 +1,1 @@
+"""Ways that reach the same parameters sooner."""

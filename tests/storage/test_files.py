@@ -1,0 +1,54 @@
+"""Files that are whole or not there at all."""
+
+import os
+
+import numpy as np
+import pytest
+
+from informed_recon.storage import files
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path):
+  path = tmp_path / "a.json"
+  files.write_json(path, dict(a=1))
+
+  def torn(file):
+    file.write(b'{"a": ')
+    raise OSError(28, "No space left on device")
+
+  with pytest.raises(OSError):
+    files.write(path, torn)
+  assert files.read_json(path) == dict(a=1)
+  assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_unfinished_content_never_shows_under_the_final_name(tmp_path):
+  path = tmp_path / "folder" / "a.txt"
+
+  def put(file):
+    file.write(b"half")
+    file.flush()
+    assert not path.exists()
+    assert all(n.startswith(".") for n in os.listdir(path.parent))
+
+  files.write(path, put)
+  assert path.read_text() == "half"
+
+
+def test_arrays_round_trip_to_equal_bytes(tmp_path):
+  arrays = dict(x=np.arange(6.0).reshape(2, 3), y=np.array([1, 2], np.int32))
+  for name in ("a.npz", "b.npz"):
+    files.write_arrays(tmp_path / name, **arrays)
+  first, second = (tmp_path / n for n in ("a.npz", "b.npz"))
+  assert first.read_bytes() == second.read_bytes()
+  back = files.read_arrays(first)
+  assert back.keys() == arrays.keys()
+  for name, array in arrays.items():
+    np.testing.assert_array_equal(back[name], array)
+    assert back[name].dtype == array.dtype
+
+
+def test_pickled_objects_are_not_read(tmp_path):
+  np.savez(tmp_path / "a.npz", x=np.array([{}], object))
+  with pytest.raises(ValueError, match="allow_pickle"):
+    files.read_arrays(tmp_path / "a.npz")
