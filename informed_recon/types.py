@@ -24,10 +24,11 @@ class Records(NamedTuple):
 
 
 class Reconstruction(NamedTuple):
-  """What a closed-form attack says about the missing record.
+  """What an attack says about the missing record.
 
-  `residual` needs no knowledge of the truth: it measures how badly the
-  recovered record fails to explain the released weights.
+  `identifiable` is a promise: no record vouched for is wrong. `residual` needs
+  no knowledge of the truth: it measures how badly the recovered record fails
+  to explain the released weights.
   """
 
   x: np.ndarray  # (d,) float64 features; NaN where nothing can be said
@@ -36,3 +37,19 @@ class Reconstruction(NamedTuple):
   residual: float  # relative, dimensionless; 0 is a perfect explanation
   candidates: tuple = ()  # all roots ((x, y), ...) where there are several
   message: str = ""
+  error: Any = None  # (d,) estimated standard error of each feature of x
+  checked: bool = True  # False: nothing was left over to check x against
+
+
+class Answers(NamedTuple):
+  """What an attack says about the first M evaluation targets of a run.
+
+  Fields an attack has nothing to say about are None.
+  """
+
+  x: np.ndarray  # (M, *shape) float32 reconstructions
+  y: np.ndarray | None = None  # (M,) recovered labels or responses
+  identifiable: np.ndarray | None = None  # (M,) bool: vouched for
+  residual: np.ndarray | None = None  # (M,) self-check, 0 is perfect
+  error: np.ndarray | None = None  # (M,) estimated rms error a feature
+  cost: np.ndarray | None = None  # (M,) work spent, in units the attack names
