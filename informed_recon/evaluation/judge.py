@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from informed_recon import prng, training
+from informed_recon import prng
 from informed_recon.models import Model
+from informed_recon.training import recipe
 from informed_recon.types import Records
 
 
@@ -39,7 +40,7 @@ def train(
   )
 
   def loss(params, x, y):
-    return jnp.mean(training.cross_entropy(model.apply(params, x), y))
+    return jnp.mean(recipe.cross_entropy(model.apply(params, x), y))
 
   @jax.jit
   def epoch(params, state, order, x, y):
