@@ -4,12 +4,20 @@ import os
 import shutil
 import tempfile
 
-# Programs repeat between tests and between the processes they start: each is
-# compiled once a session. Set before anything imports jax.
-_CACHE = tempfile.mkdtemp(prefix="informed-recon-tests-")
-os.environ["JAX_COMPILATION_CACHE_DIR"] = _CACHE
-os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+# Programs repeat between tests, between xdist's workers and between the
+# processes that tests start: each is compiled once a run, or once and for all
+# where a cache folder is given. Set before anything imports jax; workers
+# inherit what the first process has set.
+_CACHE = None
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+  _CACHE = tempfile.mkdtemp(prefix="informed-recon-tests-")
+  os.environ["JAX_COMPILATION_CACHE_DIR"] = _CACHE
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+# One thread for each product: pytest-xdist keeps the cores busy, and BLAS
+# threads that wait for a core take ten times as long.
+for _library in ("OMP", "OPENBLAS", "MKL"):
+  os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
 
 import hypothesis  # noqa: E402
 import ml_collections  # noqa: E402
@@ -42,8 +50,13 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("same_every_time")
 
 
+def pytest_configure(config):
+  config.addinivalue_line("markers", "slow: a proof that make test-all runs")
+
+
 def pytest_unconfigure():
-  shutil.rmtree(_CACHE, ignore_errors=True)
+  if _CACHE:
+    shutil.rmtree(_CACHE, ignore_errors=True)
 
 
 @pytest.fixture
