@@ -30,6 +30,7 @@ PLUG_INS = (
   "attacks/reconstructor/networks",
   "data",
   "models",
+  "report/attacks",
   "report/curves",
   "stages",
   "sweeps/executors",

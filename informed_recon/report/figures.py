@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
-from sklearn import metrics
 
 from informed_recon.evaluation import roc
 from informed_recon.report import table
@@ -121,86 +120,6 @@ def roc_curves(
   axis.set_xlabel("false positives: error small with another target's weights")
   axis.set_ylabel("true positives: with its own")
   axis.legend(loc="lower right")
-  return figure
-
-
-def training(
-  logs: Mapping[str, Sequence[Mapping]], palette: Mapping[str, str]
-) -> Figure:
-  """Losses of each reconstructor network by epoch."""
-  figure = Figure(figsize=(6.2, 3.9), layout="constrained")
-  axis = figure.add_subplot()
-  for name, rows in logs.items():
-    epochs = [row["epoch"] for row in rows]
-    for key, style in (("train_loss", ":"), ("held_loss", "-")):
-      if rows[0][key] is None:
-        continue
-      axis.plot(
-        *(epochs, [row[key] for row in rows], style),
-        color=palette[name],
-        label=f"{name}, {'held out' if key == 'held_loss' else 'training'}",
-      )
-  axis.set_yscale("log")
-  axis.set_xlabel("epoch")
-  axis.set_ylabel("loss on shadow models")
-  axis.legend(fontsize=8)
-  return figure
-
-
-RIGHT = 1e-8  # relative squared error of a record that counts as recovered
-
-
-def verdict(
-  residual: np.ndarray, error: np.ndarray, trusted: np.ndarray
-) -> Figure:
-  """How well an attack's self-check separates right records from wrong ones.
-
-  Args:
-    residual: (M,) self-check, no knowledge of the truth.
-    error: (M,) squared error over the records' mean square.
-    trusted: (M,) whether the attack vouches for its answer.
-  """
-  figure = Figure(figsize=(9, 3.6), layout="constrained")
-  cloud, curve = figure.subplots(1, 2)
-  error = np.where(np.isfinite(error), error, 1e3)
-  for which, colour, label in (
-    (trusted, "#0072b2", "trusted"),
-    (~trusted, "#c1272d", "declared out of reach"),
-  ):
-    cloud.plot(
-      np.clip(residual[which], 1e-16, 1e6),
-      np.clip(error[which], 1e-32, 1e3),
-      *(".",),
-      **dict(ms=3, alpha=0.6, color=colour),
-      label=f"{label} ({which.sum()})",
-    )
-  cloud.axhline(RIGHT, color="#aaaaaa", lw=0.8)
-  cloud.set(xscale="log", yscale="log", xlabel="self-check")
-  cloud.set_ylabel("squared error (relative)")
-  cloud.legend(fontsize=8)
-  right = error <= RIGHT
-  if right.all() or not right.any():
-    text = "all records are right" if right.all() else "no record is right"
-    curve.text(0.5, 0.5, text, ha="center", transform=curve.transAxes)
-    curve.set_axis_off()
-    return figure
-  accepted_wrong, accepted_right, _ = metrics.roc_curve(right, -residual)
-  area = metrics.auc(accepted_wrong, accepted_right)
-  curve.plot(accepted_wrong, accepted_right, color="#333333")
-  curve.plot(
-    (trusted & ~right).sum() / (~right).sum(),
-    (trusted & right).sum() / right.sum(),
-    *("o",),
-    color="#0072b2",
-    label="as the attack decides",
-  )
-  curve.set(xlabel="wrong records trusted", ylabel="right records trusted")
-  curve.set_title(
-    f"AUC {area:.4f} ({right.sum()} right, {(~right).sum()} wrong)", fontsize=9
-  )
-  curve.xaxis.set_major_formatter(PercentFormatter(1))
-  curve.yaxis.set_major_formatter(PercentFormatter(1))
-  curve.legend(fontsize=8, loc="lower right")
   return figure
 
 

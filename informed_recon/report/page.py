@@ -12,17 +12,10 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from informed_recon.report import figures
+from informed_recon.report.attacks import Picture
 from informed_recon.storage import files
 
 FOLDER = pathlib.Path(__file__).parent
-
-
-class Picture(NamedTuple):
-  """A figure with what to say about it."""
-
-  heading: str
-  caption: str
-  figure: Figure
 
 
 class Page(NamedTuple):

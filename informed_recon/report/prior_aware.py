@@ -14,7 +14,8 @@ from matplotlib.ticker import (
 from informed_recon.dp import accounting, bounds
 from informed_recon.experiment import Experiment
 from informed_recon.report import figures, table
-from informed_recon.report.page import Page, Picture
+from informed_recon.report.attacks import Picture
+from informed_recon.report.page import Page
 
 HEADER = ("noise", "ε", "candidates", "blind guess", "measured", "bound")
 HEADER += ("best possible", "ε at least", "accuracy")

@@ -1,14 +1,15 @@
 """What reconstructions of the missing record are worth, for people."""
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from informed_recon import registry
 from informed_recon.experiment import Experiment
-from informed_recon.report import figures, simulation, table
-from informed_recon.report.page import Page, Picture
-from informed_recon.storage import files
+from informed_recon.report import figures, table
+from informed_recon.report.attacks import Picture, Run, Shown
+from informed_recon.report.page import Page
+from informed_recon.storage import answers, files
 
 NOTE = """
 Means over the evaluation targets with 95% bootstrap intervals. Success: nearer
@@ -36,13 +37,8 @@ def text(results: Mapping) -> str:
 
 def page(experiment: Experiment, results: Mapping) -> Page:
   """Story, figures and table of an experiment's attacks."""
-  workdir = experiment.workdir
-  per_target = files.read_arrays(workdir / "evaluation/per_target.npz")
-  baselines = files.read_arrays(workdir / "evaluation/guesses.npz")
-  attacks = {
-    name: files.read_arrays(workdir / "attacks" / f"{name}.npz")["x"]
-    for name in results["attacks"]
-  }
+  run = _read(experiment, results)
+  attacks = {name: a.answers.x for name, a in run.attacks.items()}
   # An attack may have answered for the first targets only.
   most = max(map(len, attacks.values()))
   best = min(
@@ -50,50 +46,61 @@ def page(experiment: Experiment, results: Mapping) -> Page:
     key=lambda name: results["attacks"][name]["mse_mean"],
   )
   truth = experiment.records("targets").x
-  mse = {name: per_target[f"{name}/mse"] for name in attacks | baselines}
-  palette = figures.colours(list(attacks))
-  informed = {k: v for k, v in baselines.items() if k == "ridge"} | attacks
+  informed = {k: v for k, v in run.baselines.items() if k == "ridge"} | attacks
   drawn = {
-    "errors": figures.errors(mse, palette),
-    "roc": figures.roc_curves(truth, informed, palette),
+    "errors": figures.errors(run.mse, run.palette),
+    "roc": figures.roc_curves(truth, informed, run.palette),
   }
-  found = simulation.read(experiment)
-  if found:
-    eta = experiment.config.evaluation.eta
-    drawn["searches"] = simulation.self_check(found, eta)
-    shadows = len(experiment.split.shadow)
-    starts = {k: experiment.config.simulations[k].starts for k in found}
-    drawn["cost"] = simulation.cost(
-      found,
-      {k: shadows * any(s in attacks for s in starts[k]) for k in found},
-      shadows,
-      {k: np.median(mse[k]) for k in attacks if k not in found},
-      palette,
-    )
-  verdicts = _verdicts(experiment, truth)
-  if verdicts:
-    drawn["verdict"] = figures.verdict(*verdicts)
   if "kappa_curve" in results["privacy"]:
     drawn["kappa"] = figures.kappa(results["privacy"]["kappa_curve"])
-  logs = _training_logs(experiment)
-  if logs:
-    drawn["training"] = figures.training(logs, palette)
   if truth.ndim == 4 and truth.shape[-1] in (1, 3):  # grey or RGB
-    nearest = baselines["nearest_neighbour_oracle"]
+    nearest = run.baselines["nearest_neighbour_oracle"]
     rows = {"target": truth, **attacks, "nearest known": nearest}
     few = min(map(len, attacks.values()))
     grids = {"grid": most} | ({"few": few} if few < most else {})
     drawn = {
-      which: _grid(rows, count, mse[best]) for which, count in grids.items()
+      which: _grid(rows, count, run.mse[best]) for which, count in grids.items()
     } | drawn
+  pictures = {k: Picture(*CAPTIONS[k], figure) for k, figure in drawn.items()}
+  story = list(_story(experiment, results, best))
+  for shown in _by_kind(run):
+    pictures |= shown.pictures
+    story += shown.story
   return Page(
-    story=[*_story(experiment, results, best), *simulation.story(results)],
+    story=story,
     tiles=_tiles(results, best),
-    pictures={k: Picture(*CAPTIONS[k], figure) for k, figure in drawn.items()},
+    pictures=pictures,
     header=table.header(results),
     rows=list(table.rows(results)),
     note=NOTE,
   )
+
+
+def _read(experiment: Experiment, results: Mapping) -> Run:
+  folder = experiment.workdir / "evaluation"
+  errors = files.read_arrays(folder / "per_target.npz")
+  baselines = files.read_arrays(folder / "guesses.npz")
+  attacks = {
+    name: answers.read(experiment.workdir, name) for name in results["attacks"]
+  }
+  return Run(
+    experiment=experiment,
+    results=results,
+    attacks=attacks,
+    baselines=baselines,
+    mse={name: errors[f"{name}/mse"] for name in [*attacks, *baselines]},
+    palette=figures.colours(list(attacks)),
+  )
+
+
+def _by_kind(run: Run) -> Iterator[Shown]:
+  """What each kind of attack in the run has to show of its own."""
+  kinds: dict[str, list[str]] = {}
+  for name, attack in run.attacks.items():
+    kinds.setdefault(attack.kind, []).append(name)
+  for kind, names in kinds.items():
+    if kind in registry.names("report.attacks"):
+      yield registry.find("report.attacks", kind).show(run, names)
 
 
 def _grid(rows: Mapping[str, np.ndarray], count: int, mse: np.ndarray):
@@ -113,20 +120,6 @@ CAPTIONS = {
     "Targets that every attack has answered for, sorted by the error of the "
     "attack that answered for most.",
   ),
-  "searches": (
-    "Does the search know when it is right?",
-    "Every step of every search. The residual compares released weights with "
-    "simulated ones, which needs no knowledge of the truth. Right: the MSE "
-    "is at most evaluation.eta. Bars: 95% intervals, steps taken as "
-    "independent.",
-  ),
-  "cost": (
-    "Accuracy against compute",
-    "For a first record: a simulation's runs through training, forward or "
-    "backward; for a reconstructor (dot) its shadow models, without the "
-    "network's own training; both for a simulation that starts from one. For "
-    "further records the shadow models are there already.",
-  ),
   "errors": (
     "Error against the baselines",
     "Further left is better for the attack.",
@@ -136,35 +129,12 @@ CAPTIONS = {
     "A generic image can be close to a target by luck; a reconstruction counts "
     "when it is close with the target's own weights and not with another's.",
   ),
-  "verdict": (
-    "Does the attack know when it is right?",
-    "What the attack computed, trusted or not. Its self-check sees the weights "
-    "and the known records only. Right: a mean squared error below 1e-8 of "
-    "the records' mean square.",
-  ),
   "kappa": (
     "What privacy bounds",
     "Where a blind guess succeeds easily, no bound can say much: choose η so "
     "that κ is small. κ is an upper limit, from the records held.",
   ),
-  "training": (
-    "Training of the reconstructor",
-    "Losses on shadow models; the evaluation targets play no part.",
-  ),
 }
-
-
-def _verdicts(experiment: Experiment, truth):
-  """Self-check, relative squared error and trust of the closed form's raw
-  answers, where it ran."""
-  path = experiment.workdir / "attacks/convex.npz"
-  if not path.exists():
-    return None
-  found = files.read_arrays(path)
-  axes = tuple(range(1, truth.ndim))
-  error = np.mean((found["unguarded"] - truth.astype(np.float64)) ** 2, axes)
-  error = error / np.mean(experiment.held().x.astype(np.float64) ** 2)
-  return found["residual"], error, found["identifiable"]
 
 
 def _story(experiment: Experiment, results: Mapping, best: str) -> list[str]:
@@ -174,12 +144,13 @@ def _story(experiment: Experiment, results: Mapping, best: str) -> list[str]:
   verdict = "nearer" if row["mse_mean"] < oracle["mse_mean"] else "no nearer"
   guarded = _guarded(results["privacy"])
   knew = "The adversary knew all of these records but one, "
-  knew += released["adversary_knows"]
+  knew += _knew(released["adversary_knows"])
   if len(split.shadow):
     kind = "another kind" if experiment.dataset.foreign else "the same kind"
     knew += f"; it held {len(split.shadow):,} further records of {kind}"
   return [
-    f"We trained a model ({released['model']}, {released['parameters']:,} "
+    f"We trained a model ({released['model'].replace('_', ' ')}, "
+    f"{released['parameters']:,} "
     f"parameters) on {len(split.fixed) + 1:,} records of "
     f"{experiment.dataset.name} and released its weights. {guarded}{knew}.",
     f"From the weights alone it reconstructed the missing record, for "
@@ -189,6 +160,14 @@ def _story(experiment: Experiment, results: Mapping, best: str) -> list[str]:
     f"({table.number(oracle['mse_mean'])}), and it was nearer for "
     f"{row['success_rate']:.1%} of the missing records.",
   ]
+
+
+def _knew(codes: Sequence[str]) -> str:
+  """What the adversary knew beside the records."""
+  if codes == ["objective"]:
+    return "and the objective that was minimised"
+  init = "and" if "initial_weights" in codes else "but not"
+  return f"the training algorithm {init} the initial weights"
 
 
 def _guarded(privacy: Mapping) -> str:
@@ -259,18 +238,3 @@ def _tiles(results: Mapping, best: str) -> list[tuple[str, str, str]]:
       )
     )
   return tiles
-
-
-def _training_logs(experiment: Experiment) -> dict[str, list[dict]]:
-  """Epoch rows of each reconstructor; a resumed run may have logged twice."""
-  logs: dict[str, dict[int, dict]] = {}
-  for line in (experiment.workdir / "metrics.jsonl").read_text().splitlines():
-    try:
-      row = json.loads(line)
-    except json.JSONDecodeError:
-      continue  # torn when the disk was full
-    if "epoch" in row:
-      logs.setdefault(row["name"], {})[row["epoch"]] = row
-  return {
-    name: [rows[epoch] for epoch in sorted(rows)] for name, rows in logs.items()
-  }

@@ -7,6 +7,7 @@ beside the closed form.
 """
 
 import math
+from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -19,9 +20,10 @@ from informed_recon.attacks.convex import fitting_many, noisy
 from informed_recon.dp import accounting
 from informed_recon.evaluation import metrics
 from informed_recon.experiment import Experiment
-from informed_recon.storage import files
-from informed_recon.types import UserError
+from informed_recon.storage import answers, files
+from informed_recon.types import Answers, Reconstruction, UserError
 
+COMPUTED = "convex/computed.npz"
 CLASSIFIERS = ("logistic", "softmax", "squared_hinge")
 
 
@@ -56,13 +58,19 @@ def run(experiment: Experiment) -> None:
   floor `convex/fisher.npz`, and `released_model.json`."""
   optimum = _fitted(experiment)
   released = _perturbed(experiment, *optimum)
-  out = experiment.workdir / "attacks/convex.npz"
-  if not out.exists():
-    files.write_arrays(out, **_closed_form(experiment, *released))
-  with_noise = experiment.config.convex.noise > 0
-  out = experiment.workdir / "attacks/convex_noisy.npz"
-  if with_noise and not out.exists():
-    files.write_arrays(out, **_noisy(experiment, optimum, released))
+  workdir, with_noise = experiment.workdir, experiment.config.convex.noise > 0
+  if not answers.path(workdir, "convex").exists():
+    found = _closed_form(experiment, *released)
+    # Trusted or not: what a report holds the self-check against.
+    files.write_arrays(workdir / COMPUTED, x=_computed(experiment, found))
+    said = _answers(experiment, found)
+    answers.write(workdir, "convex", answers.Attack("convex", said))
+  if with_noise and not answers.path(workdir, "convex_noisy").exists():
+    found, floor = _noisy(experiment, optimum, released)
+    files.write_arrays(workdir / "convex/fisher.npz", mse=floor)
+    # A probable record is a better answer than the mean where it is unsure.
+    said = _answers(experiment, found)._replace(x=_computed(experiment, found))
+    answers.write(workdir, "convex_noisy", answers.Attack("convex_noisy", said))
   about_path = experiment.workdir / "released_model.json"
   if not about_path.exists():
     about = _about(experiment, *released)
@@ -143,29 +151,32 @@ def _objective(experiment: Experiment) -> dict:
   )
 
 
-def _answers(experiment: Experiment, found) -> dict:
-  """An attack's answers as arrays.
-
-  Where it says that it cannot tell, its answer is what an adversary would guess
-  without it, the mean of what it holds; `unguarded` is what it computed.
-  """
+def _answers(
+  experiment: Experiment, found: Sequence[Reconstruction]
+) -> Answers:
+  """An attack's answers. Where it says that it cannot tell, that is what an
+  adversary would guess without it, the mean of the records it knows."""
   guess = _flat(experiment.held().x).mean(0)
-  answer = np.stack([r.x if r.identifiable else guess for r in found])
-  raw = np.stack([r.x for r in found])
-  shape = experiment.dataset.shape
-  return dict(
-    x=answer.reshape(-1, *shape),
+  x = np.stack([r.x if r.identifiable else guess for r in found])
+  return Answers(
+    x=x.reshape(-1, *experiment.dataset.shape),
     y=np.array([r.y for r in found]).reshape(len(found)),
     identifiable=np.array([r.identifiable for r in found]),
     residual=np.array([r.residual for r in found]),
-    unguarded=raw.reshape(-1, *shape),
   )
 
 
-def _closed_form(experiment: Experiment, weights, intercept) -> dict:
+def _computed(
+  experiment: Experiment, found: Sequence[Reconstruction]
+) -> np.ndarray:
+  """The records an attack computed, trusted or not, (M, *shape)."""
+  return np.stack([r.x for r in found]).reshape(-1, *experiment.dataset.shape)
+
+
+def _closed_form(experiment: Experiment, weights, intercept) -> list:
   """The closed form on every released model."""
   fixed = experiment.records("fixed")
-  found = attack.reconstruct_many(
+  return attack.reconstruct_many(
     experiment.config.convex.family,
     weights,
     intercept,
@@ -173,12 +184,13 @@ def _closed_form(experiment: Experiment, weights, intercept) -> dict:
     fixed.y,
     **_objective(experiment),
   )
-  return _answers(experiment, found)
 
 
-def _noisy(experiment: Experiment, optimum, released) -> dict:
+def _noisy(
+  experiment: Experiment, optimum, released
+) -> tuple[list, np.ndarray]:
   """The regression that knows the noise, on every released model, and the
-  floor on the error of unbiased attacks."""
+  floor on the error of unbiased attacks, (M,)."""
   config = experiment.config.convex
   fixed, targets = experiment.records("fixed"), experiment.records("targets")
   shared = noisy.prepare(
@@ -193,12 +205,7 @@ def _noisy(experiment: Experiment, optimum, released) -> dict:
   ):
     found.append(noisy.reconstruct(shared, *(p[i] for p in released)))
     floor.append(noisy.fisher_mse(shared, x, int(y), *(p[i] for p in optimum)))
-  files.write_arrays(
-    experiment.workdir / "convex/fisher.npz", mse=np.array(floor)
-  )
-  # A probable record is a better answer than the mean where it is unsure, too.
-  answers = _answers(experiment, found)
-  return answers | dict(x=answers["unguarded"])
+  return found, np.array(floor)
 
 
 def _privacy(experiment: Experiment) -> dict:
@@ -238,10 +245,10 @@ def _about(experiment: Experiment, weights, intercept) -> dict:
   return dict(
     test_accuracy_mean=accuracy,
     test_accuracy_mean_ci95=interval and list(interval),
-    model=f"{family} regression",
+    model=f"{family}_regression",
     parameters=weights[0].size + intercept[0].size,
     models=len(weights),
-    adversary_knows="and the objective that was minimised",
+    adversary_knows=["objective"],
   )
 
 

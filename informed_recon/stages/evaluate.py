@@ -1,4 +1,4 @@
-"""Scores every attack in `attacks/*.npz`, and the baselines, on the targets."""
+"""Scores every attack of the run, and the baselines, on the targets."""
 
 import csv
 import io
@@ -8,18 +8,12 @@ import numpy as np
 from tqdm import tqdm
 
 from informed_recon import models, prng
-from informed_recon.dp import intervals, overview, priors
-from informed_recon.evaluation import (
-  baselines,
-  identification,
-  judge,
-  metrics,
-  roc,
-)
+from informed_recon.dp import overview, priors
+from informed_recon.evaluation import baselines, judge, metrics, scoring
 from informed_recon.experiment import Experiment
 from informed_recon.report import reconstruction
-from informed_recon.storage import files
-from informed_recon.types import UserError
+from informed_recon.storage import answers, files
+from informed_recon.types import Answers, UserError
 
 REPORT = reconstruction  # what shows these results
 # Of the upper bound on kappa of the images' distribution, and records it uses.
@@ -27,17 +21,18 @@ KAPPA_CONFIDENCE = 0.99
 KAPPA_POINTS = 5000
 # Thresholds at which kappa is stated, over evaluation.eta.
 ETAS = np.array([0.1, 0.2, 0.5, 1, 2, 3, 5, 7, 10])
+ORACLE = "nearest_neighbour_oracle"
 
 
 def check(experiment: Experiment) -> None:
   settings, targets = experiment.config.evaluation, experiment.split.targets
   if experiment.dataset.num_classes:
     _judge_model(experiment)
-  judge = settings.classifier
-  if min(judge.epochs, judge.batch_size) < 1:
+  classifier = settings.classifier
+  if min(classifier.epochs, classifier.batch_size) < 1:
     raise UserError(
       "evaluation.classifier needs epochs and batch_size of at least 1, "
-      f"got {judge.epochs} and {judge.batch_size}"
+      f"got {classifier.epochs} and {classifier.batch_size}"
     )
   if settings.ridge_shadows < 2:
     raise UserError(
@@ -63,45 +58,31 @@ def run(experiment: Experiment) -> None:
   """Leaves `evaluation/results.json`, `per_target.npz`, `guesses.npz` and, for
   people, `per_target.csv`: how exposed each record is."""
   directory = experiment.workdir / "evaluation"
-  attacks = {
-    path.stem: files.read_arrays(path)
-    for path in sorted((experiment.workdir / "attacks").glob("*.npz"))
-  }
+  attacks = answers.read_all(experiment.workdir)
   path = directory / "results.json"
   if (
     path.exists() and files.read_json(path)["attacks"].keys() == attacks.keys()
   ):
     return
-  settings = experiment.config.evaluation
-  targets = experiment.records("targets").x
-  oracle, guesses = _baselines(experiment)
-  judge = _judge(experiment) if experiment.dataset.num_classes else None
-  distance = experiment.perceptual("judge")
-  guesses_of_all = guesses | {name: a["x"] for name, a in attacks.items()}
-  per_target, rows = {}, {}
-  labels = experiment.records("targets").y
-  for name, guess in tqdm(guesses_of_all.items(), desc="score"):
-    # An attack may have answered for the first targets only.
-    truth, some = targets[: len(guess)], slice(len(guess))
-    errors = metrics.per_target(truth, guess, judge, distance)
-    per_target |= {f"{name}/{k}": v for k, v in errors.items()}
-    rows[name] = summary(errors)
-    rows[name] |= _identification(truth, guess, experiment.config)
-    if name != "nearest_neighbour_oracle":
-      rows[name] |= _success(errors["mse"], oracle.mse[some], settings.eta)
-    if name not in ("nearest_neighbour_oracle", "mean_image"):
-      rows[name] |= _tpr(truth, guess, settings.fpr)
-    if "identifiable" in attacks.get(name, {}):
-      rows[name] |= _trust(attacks[name], errors["mse"], labels[some])
-    if "passes" in attacks.get(name, {}):
-      passes = attacks[name]["passes"]
-      rows[name] |= dict(training_passes_median=float(np.median(passes)))
-  files.write_arrays(
-    directory / "per_target.npz", oracle_index=oracle.index, **per_target
-  )
+  guesses = _baselines(experiment)
+  everyone = {name: Answers(guess) for name, guess in guesses.items()}
+  everyone |= {name: attack.answers for name, attack in attacks.items()}
+  errors = _errors(experiment, everyone)
+  rows = {
+    name: _row(experiment, name, answer, errors)
+    for name, answer in everyone.items()
+  }
+  for name, attack in attacks.items():
+    if attack.answers.cost is not None:
+      cost = float(np.median(attack.answers.cost))
+      rows[name][f"{attack.cost_unit}_median"] = cost
+  per_target = {
+    f"{name}/{k}": v for name in errors for k, v in errors[name].items()
+  }
+  files.write_arrays(directory / "per_target.npz", **per_target)
   files.write_arrays(directory / "guesses.npz", **guesses)
   files.write_text(
-    directory / "per_target.csv", _table(experiment, attacks, per_target)
+    directory / "per_target.csv", _table(experiment, attacks, errors)
   )
   released = files.read_json(experiment.workdir / "released_model.json")
   # Where its maker claims no privacy, there is none.
@@ -119,8 +100,42 @@ def run(experiment: Experiment) -> None:
   )
 
 
+def _errors(
+  experiment: Experiment, everyone: Mapping[str, Answers]
+) -> dict[str, dict[str, np.ndarray]]:
+  """Name -> metric -> (M,), of all that answered for the first M targets."""
+  targets = experiment.records("targets").x
+  judge = _judge(experiment) if experiment.dataset.num_classes else None
+  distance = experiment.perceptual("judge")
+  return {
+    name: metrics.per_target(targets[: len(said.x)], said.x, judge, distance)
+    for name, said in tqdm(everyone.items(), desc="score")
+  }
+
+
+def _row(
+  experiment: Experiment, name: str, said: Answers, errors: Mapping
+) -> dict:
+  """The row of results.json of one attack or baseline."""
+  settings, seed = experiment.config.evaluation, experiment.config.seed
+  targets, some = experiment.records("targets"), slice(len(said.x))
+  truth, mse = targets.x[some], errors[name]["mse"]
+  row = scoring.summary(errors[name])
+  row |= scoring.identified(truth, said.x, settings.candidates, seed)
+  if name == ORACLE:
+    return row
+  row |= scoring.success(mse, errors[ORACLE]["mse"][some], settings.eta)
+  if name != "mean_image":  # which is the same for all weights
+    row |= scoring.recognised(truth, said.x, settings.fpr)
+  if said.identifiable is not None:
+    row |= scoring.trust(said, mse, targets.y[some])
+  return row
+
+
 def _table(
-  experiment: Experiment, attacks: Mapping, per_target: Mapping
+  experiment: Experiment,
+  attacks: Mapping[str, answers.Attack],
+  errors: Mapping[str, Mapping[str, np.ndarray]],
 ) -> str:
   """One row a target, the most exposed first: its id in the data set, its
   label, each attack's error, what the attack says of itself, and the oracle's
@@ -136,14 +151,14 @@ def _table(
 
   least = np.full(count, np.inf)
   for name, attack in attacks.items():
-    mse = per_target[f"{name}/mse"]
+    mse = errors[name]["mse"]
     columns[f"{name}/mse"] = padded(mse)
     least[: len(mse)] = np.minimum(least[: len(mse)], mse)
-    for own in ("identifiable", "residual"):
-      if own in attack:
-        columns[f"{name}/{own}"] = padded(attack[own])
-  oracle = "nearest_neighbour_oracle/mse"
-  columns[oracle] = per_target[oracle].tolist()
+    for own in ("identifiable", "residual", "error"):
+      values = getattr(attack.answers, own)
+      if values is not None:
+        columns[f"{name}/{own}"] = padded(values)
+  columns[f"{ORACLE}/mse"] = errors[ORACLE]["mse"].tolist()
   text = io.StringIO()
   rows = csv.writer(text, lineterminator="\n")
   rows.writerow(columns)
@@ -182,8 +197,8 @@ def _limits(experiment: Experiment, privacy: Mapping) -> dict:
   )
 
 
-def _baselines(experiment: Experiment):
-  """The oracle and what each baseline answers for every target."""
+def _baselines(experiment: Experiment) -> dict[str, np.ndarray]:
+  """What the oracle and each baseline answer for every target."""
   truth, held = experiment.records("targets").x, experiment.held()
   with_ridge = len(experiment.split.shadow) > 1 and (
     "shadow" in experiment.config.stages
@@ -191,10 +206,10 @@ def _baselines(experiment: Experiment):
   with tqdm(total=2 + with_ridge, desc="baselines") as bar:
     oracle = baselines.nearest_neighbour_oracle(truth, held.x)
     bar.update()
-    guesses = dict(
-      nearest_neighbour_oracle=held.x[oracle.index],
-      mean_image=baselines.mean_image(held.x, len(truth)),
-    )
+    guesses = {
+      ORACLE: held.x[oracle.index],
+      "mean_image": baselines.mean_image(held.x, len(truth)),
+    }
     bar.update()
     if with_ridge:
       ridge = baselines.ridge(
@@ -205,72 +220,7 @@ def _baselines(experiment: Experiment):
       released = experiment.rows("targets").all()
       guesses["ridge"] = ridge(released, experiment.dataset.shape)
       bar.update()
-  return oracle, guesses
-
-
-def summary(errors: Mapping[str, np.ndarray]) -> dict:
-  """Means with 95% intervals, and the median error, as JSON values."""
-  row = dict(targets=len(errors["mse"]))
-  row["mse_median"] = float(np.median(errors["mse"]))
-  for name in errors:
-    if np.isnan(errors[name]).any():
-      row[f"{name}_mean"] = row[f"{name}_mean_ci95"] = None
-      continue
-    mean, interval = metrics.mean_ci95(errors[name])
-    row[f"{name}_mean"], row[f"{name}_mean_ci95"] = mean, list(interval)
-  return row
-
-
-def _success(mse: np.ndarray, oracle: np.ndarray, eta: float) -> dict:
-  """Success: nearer to the target than anything the adversary held."""
-  rate, interval = metrics.mean_ci95(np.float64(mse < oracle))
-  eta_rate, eta_interval = metrics.mean_ci95(np.float64(mse <= eta))
-  return dict(
-    success_rate=rate,
-    success_rate_ci95=list(interval),
-    success_at_eta=dict(eta=eta, rate=eta_rate, rate_ci95=list(eta_interval)),
-  )
-
-
-def _identification(truth: np.ndarray, guess: np.ndarray, config) -> dict:
-  """How often the target is told from decoys; a blind guess is right 1/m."""
-  hits = identification.identified(
-    truth, guess, config.evaluation.candidates, config.seed
-  )
-  return dict(
-    identification={str(m): float(h.mean()) for m, h in hits.items()},
-    identification_ci95={
-      str(m): list(intervals.clopper_pearson(h.sum(), len(h)))
-      for m, h in hits.items()
-    },
-  )
-
-
-def _trust(attack: Mapping, mse: np.ndarray, labels: np.ndarray) -> dict:
-  """What the attack's own verdict is worth: how often it declines, and the
-  worst of what it vouches for."""
-  trusted = attack["identifiable"]
-  rate, interval = metrics.mean_ci95(np.float64(~trusted))
-  row = dict(flagged_rate=rate, flagged_rate_ci95=list(interval))
-  if np.issubdtype(labels.dtype, np.integer):
-    right, interval = metrics.mean_ci95(np.float64(attack["y"] == labels))
-    row |= dict(label_accuracy=right, label_accuracy_ci95=list(interval))
-  if trusted.any():
-    wrong = attack["y"][trusted] != labels[trusted]
-    row |= dict(trusted_mse_max=float(mse[trusted].max()))
-    if np.issubdtype(labels.dtype, np.integer):
-      row |= dict(trusted_wrong_labels=int(wrong.sum()))
-  return row
-
-
-def _tpr(truth: np.ndarray, guess: np.ndarray, fprs: tuple[float, ...]) -> dict:
-  own, null = roc.errors(truth, guess)
-  return dict(
-    tpr_at_fpr={f"{f:g}": roc.tpr_at_fpr(own, null, f) for f in fprs},
-    tpr_at_fpr_ci95={
-      f"{f:g}": list(roc.tpr_at_fpr_ci95(own, null, f)) for f in fprs
-    },
-  )
+  return guesses
 
 
 def _judge_model(experiment: Experiment) -> models.Model:

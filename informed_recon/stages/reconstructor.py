@@ -6,8 +6,8 @@ from informed_recon import prng
 from informed_recon.attacks import reconstructor
 from informed_recon.attacks.reconstructor import networks
 from informed_recon.experiment import Experiment
-from informed_recon.storage import files
-from informed_recon.types import UserError
+from informed_recon.storage import answers
+from informed_recon.types import Answers, UserError
 
 
 def check(experiment: Experiment) -> None:
@@ -28,11 +28,11 @@ def check(experiment: Experiment) -> None:
 
 
 def run(experiment: Experiment) -> None:
-  """Leaves `attacks/NAME.npz` with `x`, the reconstruction of every target."""
+  """Leaves `attacks/NAME.npz` with the reconstruction of every target."""
   for name in experiment.config.reconstructors:
-    out = experiment.workdir / "attacks" / f"{name}.npz"
-    if not out.exists():
-      files.write_arrays(out, x=_attack(experiment, name))
+    if not answers.path(experiment.workdir, name).exists():
+      said = answers.Attack("reconstructor", Answers(_attack(experiment, name)))
+      answers.write(experiment.workdir, name, said)
 
 
 def _attack(experiment: Experiment, name: str):

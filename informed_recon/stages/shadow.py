@@ -323,13 +323,13 @@ def _about(experiment: Experiment) -> dict:
   mean = interval = None
   if len(y):
     mean, interval = metrics.mean_ci95(np.asarray(accuracy(released), float))
-  init = "and" if threat.shared_init else "but not"
+  knows = ["training_algorithm", *["initial_weights"] * threat.shared_init]
   return dict(
     test_accuracy_mean=mean,
     test_accuracy_mean_ci95=interval and list(interval),
     model=experiment.config.model.name,
     parameters=model.num_params,
     models=len(released),
-    adversary_knows=f"the training algorithm {init} the initial weights",
+    adversary_knows=knows,
     privacy=experiment.privacy(),
   )

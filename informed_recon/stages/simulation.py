@@ -7,9 +7,9 @@ from tqdm import tqdm
 
 from informed_recon.attacks import simulation as attack
 from informed_recon.experiment import Experiment
-from informed_recon.storage import files
+from informed_recon.storage import answers, files
 from informed_recon.training import ensemble
-from informed_recon.types import Records, UserError
+from informed_recon.types import Answers, Records, UserError
 
 CLASS_MEANS = "class_means"  # starts: the mean known record of every class
 
@@ -55,21 +55,22 @@ def run(experiment: Experiment) -> None:
   """Leaves `attacks/NAME.npz` with the answer for the first targets of every
   entry of `simulations`, and `simulation/NAME/` with the way to each."""
   for name in experiment.config.simulations:
-    out = experiment.workdir / "attacks" / f"{name}.npz"
-    if not out.exists():
-      files.write_arrays(out, **_attack(experiment, name))
+    if not answers.path(experiment.workdir, name).exists():
+      found = _attack(experiment, name)
+      said = answers.Attack("simulation", found, "training_passes")
+      answers.write(experiment.workdir, name, said)
 
 
-def _attack(experiment: Experiment, name: str) -> dict[str, np.ndarray]:
+def _attack(experiment: Experiment, name: str) -> Answers:
   spec = experiment.config.simulations[name]
   count = spec.targets or len(experiment.split.targets)
   count = min(count, len(experiment.split.targets))
   directory = experiment.workdir / "simulation" / name
   paths = [directory / f"target-{i:05d}.npz" for i in range(count)]
-  answers = {
+  done = {
     i: files.read_arrays(path) for i, path in enumerate(paths) if path.exists()
   }
-  if len(answers) < count:
+  if len(done) < count:
     prior = None
     fixed = experiment.config.split.fixed
     sample = min(spec.sample or fixed, fixed)
@@ -84,16 +85,16 @@ def _attack(experiment: Experiment, name: str) -> dict[str, np.ndarray]:
       _search(experiment, name),
       prior=prior,
       batch=experiment.config.perf.simulation_batch,
-      skip=frozenset(answers),
+      skip=frozenset(done),
       jacobian_cost=(sample + 1) / (fixed + 1),
     )
     with tqdm(
-      searched, total=count, initial=len(answers), desc=name, unit="target"
+      searched, total=count, initial=len(done), desc=name, unit="target"
     ) as bar:
-      found = sum(answer["explained"] for answer in answers.values())
+      found = sum(answer["explained"] for answer in done.values())
       for i, answer in bar:
-        answers[i] = answer._asdict()
-        files.write_arrays(paths[i], **answers[i])
+        done[i] = answer._asdict()
+        files.write_arrays(paths[i], **done[i])
         found += answer.explained
         bar.set_postfix(found=found)
         experiment.log(
@@ -103,12 +104,11 @@ def _attack(experiment: Experiment, name: str) -> dict[str, np.ndarray]:
           residual=answer.residual,
           passes=answer.passes,
         )
-  stacked = {
-    key: np.stack([answers[i][key] for i in range(count)])
-    for key in ("x", "y", "residual", "steps", "passes", "explained")
-  }
-  explained = stacked.pop("explained")
-  return stacked | dict(identifiable=explained)
+  x, y, residual, passes, explained = (
+    np.stack([done[i][key] for i in range(count)])
+    for key in ("x", "y", "residual", "passes", "explained")
+  )
+  return Answers(x, y, identifiable=explained, residual=residual, cost=passes)
 
 
 def _search(experiment: Experiment, name: str) -> attack.Search:
@@ -177,7 +177,7 @@ def _candidates(
     [fixed.x[fixed.y == k].mean(0) if k in fixed.y else overall for k in labels]
   )
   guesses = [
-    files.read_arrays(experiment.workdir / "attacks" / f"{start}.npz")["x"]
+    answers.read(experiment.workdir, start).answers.x
     for start in starts
     if start != CLASS_MEANS
   ]

@@ -5,23 +5,6 @@ import numpy as np
 from informed_recon.report import figures
 
 
-def test_the_verdict_counts_right_and_trusted():
-  residual = np.array([1e-10, 1e-9, 1e-8, 1.0, 2.0])
-  error = np.array([1e-20, 1e-18, 1e-3, 0.5, np.nan])
-  trusted = np.array([True, True, False, False, False])
-  cloud, curve = figures.verdict(residual, error, trusted).axes
-  assert "AUC 1.0000 (2 right, 3 wrong)" in curve.get_title()
-  labels = [t.get_text() for t in cloud.get_legend().get_texts()]
-  assert labels == ["trusted (2)", "declared out of reach (3)"]
-  mixed = figures.verdict(residual[::-1], error, trusted).axes[1]
-  assert "AUC 0.0000" in mixed.get_title()
-
-
-def test_the_verdict_where_all_are_right():
-  figure = figures.verdict(np.ones(3), np.zeros(3), np.ones(3, bool))
-  assert figure.axes[1].texts[0].get_text() == "all records are right"
-
-
 def test_kappa_and_the_bound_are_drawn_against_eta():
   rows = [dict(eta=e, kappa=e / 2, success_upper=e) for e in (0.1, 0.2, 0.4)]
   (axis,) = figures.kappa(rows).axes

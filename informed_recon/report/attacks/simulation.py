@@ -1,6 +1,6 @@
-"""What the simulation attack did on its way, for people."""
+"""What the simulation attack did on its way."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +10,7 @@ from matplotlib.ticker import PercentFormatter
 from informed_recon.dp import intervals
 from informed_recon.experiment import Experiment
 from informed_recon.report import table
+from informed_recon.report.attacks import Picture, Run, Shown
 from informed_recon.storage import files
 
 BINS = 10.0 ** np.arange(-6, 1.01, 0.5)  # of the residual
@@ -24,19 +25,48 @@ class Search(NamedTuple):
   answer: tuple[float, float]  # ρ and mse
 
 
-def read(experiment: Experiment) -> dict[str, list[Search]]:
-  """The searches of an experiment's simulation attacks, by name."""
-  truth = experiment.records("targets").x
-  searches: dict[str, list[Search]] = {}
-  folder = experiment.workdir / "simulation"
-  for path in sorted(folder.glob("*/target-*.npz")):
+def show(run: Run, names: Sequence[str]) -> Shown:
+  experiment = run.experiment
+  found = {name: read(experiment, name) for name in names}
+  eta, shadows = experiment.config.evaluation.eta, len(experiment.split.shadow)
+  starts = {k: experiment.config.simulations[k].starts for k in found}
+  check = Picture(
+    "Does the search know when it is right?",
+    "Every step of every search. The residual compares released weights with "
+    "simulated ones, which needs no knowledge of the truth. Right: the MSE "
+    "is at most evaluation.eta. Bars: 95% intervals, steps taken as "
+    "independent.",
+    self_check(found, eta),
+  )
+  price = Picture(
+    "Accuracy against compute",
+    "For a first record: a simulation's runs through training, forward or "
+    "backward; for a reconstructor (dot) its shadow models, without the "
+    "network's own training; both for a simulation that starts from one. For "
+    "further records the shadow models are there already.",
+    cost(
+      found,
+      {k: shadows * any(s in run.attacks for s in starts[k]) for k in found},
+      shadows,
+      {k: np.median(run.mse[k]) for k in run.attacks if k not in found},
+      run.palette,
+    ),
+  )
+  story = [_says(name, run.results["attacks"][name]) for name in names]
+  return Shown({"searches": check, "cost": price}, story)
+
+
+def read(experiment: Experiment, name: str) -> list[Search]:
+  """The searches of one attack, a target each."""
+  truth, searches = experiment.records("targets").x, []
+  folder = experiment.workdir / "simulation" / name
+  for path in sorted(folder.glob("target-*.npz")):
     way = files.read_arrays(path)
     target = truth[int(path.stem.split("-")[1])]
     axes = tuple(range(1, target.ndim + 1))
     mse = np.mean((way["iterates"] - target) ** 2, axes)
     answer = way["residual"], np.mean((way["x"] - target) ** 2)
-    found = Search(way["trace"], mse, way["spent"], answer)
-    searches.setdefault(path.parent.name, []).append(found)
+    searches.append(Search(way["trace"], mse, way["spent"], answer))
   return searches
 
 
@@ -111,9 +141,9 @@ def _at(search: Search, budget: float) -> float:
   return search.mse[np.argmin(search.residual[:steps])]
 
 
-def story(results: Mapping) -> list[str]:
-  """A paragraph for every simulation attack."""
-  return [
+def _says(name: str, row: Mapping) -> str:
+  """What a row of results.json says of the attack."""
+  return (
     f"Running the training again and again until its end met the released "
     f"weights ({name}), for {row['targets']:,} of the missing records: median "
     f"squared error {table.number(row['mse_median'])}, "
@@ -122,6 +152,4 @@ def story(results: Mapping) -> list[str]:
     f"labels right, {row['flagged_rate']:.1%} declared not found. It took "
     f"{row['training_passes_median']:.0f} runs through training, forward or "
     f"backward, a record."
-    for name, row in results["attacks"].items()
-    if "training_passes_median" in row
-  ]
+  )

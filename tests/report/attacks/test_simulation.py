@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from informed_recon.report import simulation
+from informed_recon.report.attacks import simulation
 
 
 def _search(residual, mse, spent):
