@@ -30,6 +30,7 @@ import resource, sys
 import numpy as np
 from configs import default
 from informed_recon import data, stages
+from informed_recon import experiment as experiments
 from informed_recon.types import Records
 
 N = int(sys.argv[1])
@@ -44,7 +45,7 @@ config.reconstructors.bilinear.batch_size = 16
 config.model.options.width = 64
 load = lambda spec: data.Dataset("noise", Records(x, y), 4)
 experiment = stages.build(config.lock(), sys.argv[2], load=load)
-stages._enter(experiment)
+experiments.enter(experiment)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 stages._work(experiment)
 after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -3,6 +3,7 @@ one it is: config, data, and the code that trains."""
 
 import ast
 import dataclasses
+import functools
 import hashlib
 import inspect
 import json
@@ -71,8 +72,8 @@ class Experiment(NamedTuple):
   def privacy(self) -> dict:
     """What the config's training guarantees, as its mechanism states it."""
     training = self.config.training
-    mechanism = registry.find("training.mechanisms", training.privacy.mechanism)
-    return mechanism.statement(training.privacy.to_dict(), training.steps)
+    settings = tuple(training.privacy.to_dict().items())
+    return dict(_statement(settings, training.steps))
 
   def training(self) -> tuple[Recipe, HParams]:
     """What is static and what is traced in the released model's training."""
@@ -130,6 +131,14 @@ class Experiment(NamedTuple):
     """Appends one line to metrics.jsonl."""
     with open(self.workdir / "metrics.jsonl", "a") as file:
       file.write(json.dumps(row) + "\n")
+
+
+@functools.cache
+def _statement(settings: tuple, steps: int) -> Mapping:
+  """What a mechanism guarantees; the accounting takes seconds, once."""
+  private = dict(settings)
+  mechanism = registry.find("training.mechanisms", private["mechanism"])
+  return mechanism.statement(private, steps)
 
 
 def _features(config: ConfigDict, purpose: str) -> perceptual.Spec:
@@ -195,9 +204,6 @@ def enter(experiment: Experiment) -> None:
   files.write_new_json(path, mine)
   found = files.read_json(path)
   if found["identity"] == mine["identity"]:
-    files.write_arrays(
-      experiment.workdir / "split.npz", **experiment.split._asdict()
-    )
     return
   there, here = ConfigDict(found["config"]), experiment.config
   old, new = flatten(there), flatten(here)

@@ -1,4 +1,4 @@
-"""Trains the base model, the shadow models and the released models."""
+"""Trains the shadow models and the released models."""
 
 import contextlib
 import pathlib
@@ -79,18 +79,9 @@ def check(experiment: Experiment) -> None:
 
 
 def run(experiment: Experiment) -> None:
-  """Leaves `base.npz`, the complete stores `released/` and `shadow/`, and the
-  released models' accuracy in `released_model.json`."""
+  """Leaves the complete stores `released/` and `shadow/`, and the released
+  models' accuracy in `released_model.json`."""
   training = _training(experiment)
-  base_path = experiment.workdir / "base.npz"
-  if not base_path.exists():
-    base = ensemble.train_base(
-      training.train,
-      experiment.key,
-      experiment.records("fixed"),
-      training.hparams,
-    )
-    files.write_arrays(base_path, params=base)
   prepare(experiment)
   for part in _parts(experiment):
     directory = experiment.store(part)

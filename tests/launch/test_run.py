@@ -16,7 +16,7 @@ import pytest
 from absl import flags
 
 import launch
-from informed_recon.storage import files, store
+from informed_recon.storage import answers, files, store
 from launch import app, run
 from tests.conftest import TINY
 
@@ -191,10 +191,8 @@ def _assert_same_end(workdir, other):
   assert len(chunks) == 2 * (20 + 3)
   for path in chunks:
     assert (workdir / path).read_bytes() == (other / path).read_bytes(), path
-  for name in ("base.npz", "split.npz", "attacks/bilinear.npz"):
-    ours, theirs = (files.read_arrays(w / name) for w in (workdir, other))
-    for key in theirs:
-      np.testing.assert_array_equal(ours[key], theirs[key])
+  ours, theirs = (answers.read(w, "bilinear") for w in (workdir, other))
+  np.testing.assert_array_equal(ours.answers.x, theirs.answers.x)
 
 
 def _start(workdir):

@@ -12,7 +12,8 @@ import threading
 import numpy as np
 import pytest
 
-from informed_recon import data, prng, registry, splits, stages, tree
+from informed_recon import data, prng, registry, stages, tree
+from informed_recon import experiment as experiments
 from informed_recon.data import DataSpec
 from informed_recon.dp import accounting
 from informed_recon.dp.bounds import dpsgd_upper
@@ -52,14 +53,6 @@ def workdir(finished, tmp_path):
   return shutil.copytree(finished, tmp_path / "run")
 
 
-def test_split_is_saved_with_the_run(finished, tiny_config):
-  saved = files.read_arrays(finished / "split.npz")
-  config = tiny_config()
-  expected = splits.split(1797, **config.split)
-  for name, ids in expected._asdict().items():
-    np.testing.assert_array_equal(saved[name], ids)
-
-
 def test_stores_hold_one_model_a_target(finished, tiny_config):
   """Row i of a store belongs to target i: trained by itself it is the same."""
   experiment = stages.build(tiny_config(), finished)
@@ -68,13 +61,15 @@ def test_stores_hold_one_model_a_target(finished, tiny_config):
     assert len(rows) == len(getattr(experiment.split, part))
     assert store.missing(finished / name) == []
   rows = store.open_rows(finished / "shadow").all()
-  base = files.read_arrays(finished / "base.npz")["params"]
+  spec, hparams = experiment.training()
+  base = ensemble.train_base(
+    experiment.train(), experiment.key, experiment.records("fixed"), hparams
+  )
   assert base.shape == rows[0].shape == (experiment.model().num_params,)
   # The signal: shadow models differ by little, and by no little noise.
   spread = np.sqrt(np.mean((rows - base) ** 2))
   assert 0 < spread < 0.1 * np.sqrt(np.mean(base**2))
 
-  spec, hparams = experiment.training()
   train = recipe.make_train(experiment.model(), spec)
   x, y = experiment.records("shadow")
   keys = recipe.Keys(
@@ -105,7 +100,7 @@ def test_shadow_targets_may_be_of_another_set(
   with config.unlocked():
     config.data.update(source="fake", name="dark", shadow="bright")
   experiment = stages.build(config.lock(), tmp_path / "run")
-  stages._enter(experiment)
+  experiments.enter(experiment)
   registry.find("stages", "shadow").run(experiment)
   means = {p: experiment.records(p).x.mean() for p in experiment.split._fields}
   assert means.pop("shadow") > 0.6 and max(means.values()) < 0.4
@@ -333,7 +328,7 @@ def test_a_run_goes_on_under_another_perf(workdir, tiny_config, changes):
     "metrics.jsonl": b"",
   }
   experiment = stages.build(tiny_config(**changes), workdir)
-  stages._enter(experiment)
+  experiments.enter(experiment)
   registry.find("stages", "shadow").run(experiment)
   after = _snapshot(workdir)
   assert before.keys() == after.keys()
@@ -341,14 +336,6 @@ def test_a_run_goes_on_under_another_perf(workdir, tiny_config, changes):
     "shadow/chunk-00005.npy",
     "metrics.jsonl",
   }
-
-
-def test_a_kill_between_config_and_split(workdir, tiny_config):
-  split = workdir / "split.npz"
-  before = split.read_bytes()
-  split.unlink()
-  stages._enter(stages.build(tiny_config(), workdir))
-  assert split.read_bytes() == before
 
 
 def test_a_line_of_the_log_torn_by_a_full_disk(workdir, tiny_config):
@@ -408,9 +395,9 @@ def test_other_data_under_the_same_config_are_noticed(tiny_config, tmp_path):
     experiment = stages.build(config, tmp_path / "run")
     if i:
       with pytest.raises(UserError, match="differs in the data themselves"):
-        stages._enter(experiment)
+        experiments.enter(experiment)
     else:
-      stages._enter(experiment)
+      experiments.enter(experiment)
 
 
 def test_a_folder_of_something_else_is_refused(tiny_config, tmp_path):
@@ -463,9 +450,18 @@ def test_a_bad_config_is_refused_before_anything_is_written(
   assert not (tmp_path / "run").exists()
 
 
-def test_private_training_goes_all_the_way(tiny_config, tmp_path):
+def test_private_training_goes_all_the_way(tiny_config, tmp_path, monkeypatch):
   config = tiny_config(**DP_SGD, **{"reconstructors.bilinear.epochs": 1})
+  counted, account = [], accounting.dpsgd_epsilon
+
+  def counting(*arguments, **options):
+    counted.append(arguments)
+    return account(*arguments, **options)
+
+  monkeypatch.setattr(accounting, "dpsgd_epsilon", counting)
+  experiments._statement.cache_clear()
   results = stages.run(config, tmp_path / "run")
+  assert len(counted) == 1  # the accounting takes seconds where q is small
   epsilon = accounting.dpsgd_epsilon(3.0, 0.25, 5, 1e-5)
   privacy = results["privacy"]
   upper = privacy.pop("success_upper")
@@ -531,7 +527,7 @@ def test_evaluation_targets_play_no_part_in_the_fit(
   """The network is the same whatever the targets are: the log of its losses
   does not move when they do."""
   x, y = data.load(DataSpec("digits")).records
-  ids = files.read_arrays(finished / "split.npz")["targets"]
+  ids = stages.build(tiny_config(), finished).split.targets
   x = x.copy()
   x[ids] = 1 - x[ids]
   np.savez(tmp_path / "own.npz", x=x, y=y, num_classes=10)
