@@ -21,7 +21,6 @@ runs on the CPU, and says so.
 
 import functools
 import json
-from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -31,8 +30,8 @@ from absl import app, flags
 from bench import interleaved, printed
 from bench.shadow_training import CLASSES, OPTIONS, RATE, STEPS, digits
 from informed_recon import models, prng
-from informed_recon.training import ensemble, recipe
-from informed_recon.training.fast import first_layer, full_batch
+from informed_recon.training import ensemble, fast, loop, recipe
+from informed_recon.training.fast import first_layer
 from informed_recon.training.mechanisms import none
 from informed_recon.training.recipe import PRODUCTS
 from informed_recon.types import Records
@@ -60,9 +59,9 @@ def measure(records: Records, n: int, width: int):
   root, hparams = prng.root(0), recipe.HParams(RATE)
   targets = Records(*(a[-CHUNK:] for a in records))
 
-  def ensemble_of(**options):
+  def ensemble_of(gradient=None, **options):
     spec = recipe.Recipe(STEPS, optimizer_options=OPTIONS, **options)
-    train = recipe.make_train(model, spec, lit=lit)
+    train = loop.make_train(model, spec, lit=lit, gradient=gradient)
     return spec, train, ensemble.make_ensemble(train, ensemble.Threat())
 
   _, train, many = ensemble_of()
@@ -72,9 +71,8 @@ def measure(records: Records, n: int, width: int):
   ids = np.arange(block, dtype=np.int32)
   args = root, fixed, Records(*(a[:block] for a in targets)), ids, hparams
   args = jax.device_put(args)
-  with mock.patch.object(none, "fast", lambda *_: None):
-    *_, plain = ensemble_of()
-    exact = np.asarray(plain(*args))  # traces while there is no faster way
+  *_, plain = ensemble_of(gradient=none.make(model, recipe.Recipe(STEPS)))
+  exact = np.asarray(plain(*args))
   ways = {products: ensemble_of(products=products) for products in PRODUCTS}
   for products, (spec, _, many) in ways.items():
     seconds = timed(
@@ -87,7 +85,7 @@ def measure(records: Records, n: int, width: int):
     peak = 2 * _side() ** 3 / seconds["product"]
     bandwidth = 8 * _copied() / seconds["copy"]
     rate = block / seconds["ours"]
-    program = full_batch.program(model, spec, n, lit)
+    program = fast.program(model, spec, n, lit)
     flops, moved = counted(program, model.init(root), args)
     d = lit.size
     forms = first_layer.Dense(lit.ravel()), first_layer.Span()
@@ -137,7 +135,7 @@ def timed(runs: dict, products: str) -> dict[str, float]:
 
 
 @jax.default_matmul_precision("highest")
-def counted(program: recipe.Program, params, args) -> tuple[float, float]:
+def counted(program: fast.Program, params, args) -> tuple[float, float]:
   """Operations and bytes of a step of a block, as the compiler counts them."""
   _, fixed, batch, _, hparams = args
 

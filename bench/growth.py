@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from bench import interleaved
 from bench.shadow_training import CLASSES, OPTIONS, RATE, STEPS, digits
 from informed_recon import models, prng, stages
-from informed_recon.training import ensemble, recipe
+from informed_recon.training import ensemble, loop, recipe
 from informed_recon.training.fast import first_layer
 from informed_recon.types import Records
 
@@ -66,7 +66,7 @@ def trainer(records: Records, n: int, count: int):
   lit = np.any(fixed.x, axis=0)
   model = models.build("mlp", CLASSES, lit.shape, dict(width=WIDTH))
   spec = recipe.Recipe(STEPS, optimizer_options=OPTIONS)
-  train = recipe.make_train(model, spec, lit=lit)
+  train = loop.make_train(model, spec, lit=lit)
   many = ensemble.make_ensemble(train, ensemble.Threat())
   given = prng.root(0), fixed, targets
   hparams, ids = recipe.HParams(RATE), np.arange(count, dtype=np.int32)

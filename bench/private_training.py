@@ -62,7 +62,7 @@ def measure(n: int, width: int, count: int, rounds: int):
     spec = recipe.Recipe(
       STEPS, optimizer_options=dict(momentum=MOMENTUM), mechanism=mechanism
     )
-    train = recipe.make_train(model, spec)
+    train = loop.make_train(model, spec)
     program = ensemble.make_ensemble(train, ensemble.Threat())
     args = program, root, fixed
     block = ensemble.block_size(*args, targets, hparams)

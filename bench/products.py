@@ -10,15 +10,13 @@ of training in float32. On a CPU tensorfloat32 is rounded to by hand, as a GPU
 rounds.
 """
 
-from unittest import mock
-
 import numpy as np
 from absl import app, flags
 
 from bench import printed
 from bench.shadow_training import CLASSES, OPTIONS, STEPS, digits
 from informed_recon import models, prng
-from informed_recon.training import ensemble, recipe
+from informed_recon.training import ensemble, loop, recipe
 from informed_recon.training.mechanisms import none
 from informed_recon.types import Records
 
@@ -48,16 +46,15 @@ def measure(records: Records, n: int, width: int, rate: float):
   root, hparams = prng.root(0), recipe.HParams(rate)
   ids = np.arange(MODELS, dtype=np.int32)
 
-  def make(products: str) -> recipe.Train:
+  def make(products: str, gradient=None) -> recipe.Train:
     spec = recipe.Recipe(STEPS, optimizer_options=OPTIONS, products=products)
-    return recipe.make_train(model, spec, lit=lit)
+    return loop.make_train(model, spec, lit=lit, gradient=gradient)
 
-  def theta(products: str = "float32") -> np.ndarray:
-    many = ensemble.make_ensemble(make(products), ensemble.Threat())
+  def theta(*how) -> np.ndarray:
+    many = ensemble.make_ensemble(make(*how), ensemble.Threat())
     return np.asarray(many(root, fixed, targets, ids, hparams))
 
-  with mock.patch.object(none, "fast", lambda *_: None):
-    plain = theta()
+  plain = theta("float32", none.make(model, recipe.Recipe(STEPS)))
   base = ensemble.train_base(make("float32"), root, fixed, hparams)
   signal = np.sqrt(np.mean((plain - base) ** 2))
   exact, *shorter = (

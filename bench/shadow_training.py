@@ -36,8 +36,8 @@ from absl import app, flags
 
 from bench import interleaved, printed
 from informed_recon import data, models, prng, tree
-from informed_recon.training import ensemble, recipe
-from informed_recon.training.fast import first_layer, full_batch
+from informed_recon.training import ensemble, fast, loop, recipe
+from informed_recon.training.fast import first_layer
 from informed_recon.training.mechanisms import none
 from informed_recon.types import Records
 
@@ -122,8 +122,8 @@ def measure(records: Records, case: Case, rounds: int):
   hparams, root = recipe.HParams(RATE), prng.root(0)
   mib = {}
 
-  def ways(name: str):
-    train = recipe.make_train(model, spec, lit=lit)
+  def ways(name: str, gradient=None):
+    train = loop.make_train(model, spec, lit=lit, gradient=gradient)
     many = ensemble.make_ensemble(train, ensemble.Threat())
     block = ensemble.block_size(many, root, fixed, targets, hparams)
 
@@ -132,72 +132,70 @@ def measure(records: Records, case: Case, rounds: int):
       args = many, root, fixed, chosen, ids[:some], hparams, block
       return np.concatenate(list(ensemble.train_blocks(*args)))
 
-    run()  # traced while `none` is as it was
     chosen = Records(*(t[:block] for t in targets))
     mib[name] = memory(many, root, fixed, chosen, ids[:block], hparams)
     return run, block, train
 
   ours, block, train = ways("ours")
   base = ensemble.train_base(train, root, fixed, hparams)
-  with without_fast():
-    plain, _, slow = ways("plain")
-    keys = recipe.Keys(prng.stream(root, "init"), prng.stream(root, "order"))
+  plain, _, slow = ways("plain", none.make(model, spec))
+  keys = recipe.Keys(prng.stream(root, "init"), prng.stream(root, "order"))
 
-    def whole(records: Records):
-      """Trains on a model's own data, the target in its last row."""
-      return tree.flatten(slow(keys, records, None, hparams))
+  def whole(records: Records):
+    """Trains on a model's own data, the target in its last row."""
+    return tree.flatten(slow(keys, records, None, hparams))
 
-    def append(target: Records) -> Records:
-      return Records(
-        *(jnp.concatenate([f, t[None]]) for f, t in zip(fixed, target))
-      )
-
-    copied = jax.jit(lambda batch: jax.vmap(whole)(jax.vmap(append)(batch)))
-    single = jax.jit(lambda target: whole(append(target)))
-    few, some = min(max(count // 4, 2), 16), max(count // 32, 1)
-    batch = Records(*(t[:few] for t in targets))
-    mib["copied_data_vmap"] = memory(copied, batch)
-    one = Records(*(t[0] for t in targets))
-    mib["one_model_at_a_time"] = memory(single, one)
-
-    def one_by_one():
-      each = (Records(*(t[i] for t in targets)) for i in range(some))
-      return np.stack([np.asarray(single(target)) for target in each])
-
-    square = jnp.full((SIDE, SIDE), 0.5)
-    product = jax.jit(jnp.matmul)
-    cases = dict(
-      ours=(ours, count),
-      plain=(plain, count),
-      copied_data_vmap=(lambda: np.asarray(copied(batch)), few),
-      one_model_at_a_time=(one_by_one, some),
-      peak=(lambda: product(square, square).block_until_ready(), 1),
+  def append(target: Records) -> Records:
+    return Records(
+      *(jnp.concatenate([f, t[None]]) for f, t in zip(fixed, target))
     )
-    program = full_batch.program(model, spec, n, lit)
-    if program is None:  # then it is ours
-      del cases["plain"]
-    if importlib.util.find_spec("torch"):
-      from bench import torch_training
 
-      forward = getattr(torch_training, case.network)
-      start = model.init(keys.init)
-      for name in ("torch_loop", "torch_vmap"):
-        size = some if name == "torch_loop" else few
-        run = functools.partial(
-          getattr(torch_training, name),
-          *(forward, start, fixed, Records(*(t[:size] for t in targets))),
-          *(steps, RATE, MOMENTUM),
-        )
-        cases[name] = run, size
-    rows = {}
+  copied = jax.jit(lambda batch: jax.vmap(whole)(jax.vmap(append)(batch)))
+  single = jax.jit(lambda target: whole(append(target)))
+  few, some = min(max(count // 4, 2), 16), max(count // 32, 1)
+  batch = Records(*(t[:few] for t in targets))
+  mib["copied_data_vmap"] = memory(copied, batch)
+  one = Records(*(t[0] for t in targets))
+  mib["one_model_at_a_time"] = memory(single, one)
 
-    def kept(name, run):
-      def timed():
-        rows[name] = run()
+  def one_by_one():
+    each = (Records(*(t[i] for t in targets)) for i in range(some))
+    return np.stack([np.asarray(single(target)) for target in each])
 
-      return timed
+  square = jnp.full((SIDE, SIDE), 0.5)
+  product = jax.jit(jnp.matmul)
+  cases = dict(
+    ours=(ours, count),
+    plain=(plain, count),
+    copied_data_vmap=(lambda: np.asarray(copied(batch)), few),
+    one_model_at_a_time=(one_by_one, some),
+    peak=(lambda: product(square, square).block_until_ready(), 1),
+  )
+  program = fast.program(model, spec, n, lit)
+  if program is None:  # then it is ours
+    del cases["plain"]
+  if importlib.util.find_spec("torch"):
+    from bench import torch_training
 
-    seconds = interleaved({k: kept(k, v[0]) for k, v in cases.items()}, rounds)
+    forward = getattr(torch_training, case.network)
+    start = model.init(keys.init)
+    for name in ("torch_loop", "torch_vmap"):
+      size = some if name == "torch_loop" else few
+      run = functools.partial(
+        getattr(torch_training, name),
+        *(forward, start, fixed, Records(*(t[:size] for t in targets))),
+        *(steps, RATE, MOMENTUM),
+      )
+      cases[name] = run, size
+  rows = {}
+
+  def kept(name, run):
+    def timed():
+      rows[name] = run()
+
+    return timed
+
+  seconds = interleaved({k: kept(k, v[0]) for k, v in cases.items()}, rounds)
   rates = {name: size / seconds[name] for name, (_, size) in cases.items()}
   limit = 2 * SIDE**3 / seconds["peak"]
   options = "".join(f" {k} {v}" for k, v in case.options.items())
@@ -254,17 +252,6 @@ def counted(model: models.Model, fixed: Records) -> float:
 
   params = jax.eval_shape(model.init, prng.root(0))
   return jax.jit(jax.grad(loss)).lower(params).cost_analysis()["flops"]
-
-
-class without_fast:  # noqa: N801, reads as a statement
-  """Within it, training is traced as the mechanism defines it."""
-
-  def __enter__(self):
-    self.fast = none.fast
-    del none.fast
-
-  def __exit__(self, *error):
-    none.fast = self.fast
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ labels to try, and `shadows` how many shadow models are trained in the time that
 it takes for one target. Rows of optimistix only where it is installed.
 
 With --jacobian, instead: how far a derivative that looks at a sample of the
-fixed records (`Recipe.sample`) is from the whole one, along a random direction
-of the target's pixels, as a share of it.
+fixed records (`attacks/simulation/sampled.py`) is from the whole one, along a
+random direction of the target's pixels, as a share of it.
 """
 
 import importlib.util
@@ -35,7 +35,7 @@ from bench import interleaved, printed
 from bench.shadow_training import CLASSES, OPTIONS, RATE, STEPS, shuffled
 from informed_recon import data, models, prng
 from informed_recon.attacks import simulation
-from informed_recon.training import ensemble, recipe
+from informed_recon.training import ensemble, loop, recipe
 from informed_recon.types import Records
 
 _TARGETS = flags.DEFINE_integer("targets", 12, "of each setting")
@@ -59,8 +59,9 @@ def main(argv):
 def training(shape: tuple[int, ...], sample: int = 0):
   """Of the network and the recipe above."""
   model = models.build("mlp", CLASSES, shape, dict(width=10))
-  spec = recipe.Recipe(STEPS, optimizer_options=OPTIONS, sample=sample)
-  return recipe.make_train(model, spec)
+  spec = recipe.Recipe(STEPS, optimizer_options=OPTIONS)
+  gradient = simulation.sampled_gradient(model, spec, sample)
+  return loop.make_train(model, spec, gradient=gradient)
 
 
 def sampled(records: Records, n: int, count: int):

@@ -9,7 +9,8 @@ import inspect
 import json
 import os
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -21,7 +22,8 @@ from informed_recon import data, models, prng, registry, splits
 from informed_recon.evaluation import perceptual
 from informed_recon.storage import files
 from informed_recon.storage.store import Rows, open_rows
-from informed_recon.training.recipe import HParams, Recipe, Train, make_train
+from informed_recon.training.loop import make_train
+from informed_recon.training.recipe import Gradient, HParams, Recipe, Train
 from informed_recon.types import Records, UserError
 
 # Part of the split -> its store: a shadow model for every shadow target, a
@@ -88,13 +90,21 @@ class Experiment(NamedTuple):
     static |= {k: private[k] for k in ("mechanism", "sampling_probability")}
     return Recipe(**static), traced
 
-  def train(self, remat: bool = False, **changes: Any) -> Train:
-    """One run of the released model's training, on this fixed set; `changes`
-    to its recipe, of what is no part of the experiment."""
+  def train(
+    self,
+    *,
+    products: str = "",
+    gradient: Gradient | None = None,
+    remat: bool = False,
+  ) -> Train:
+    """One run of the released model's training, on this fixed set; `products`
+    in place of the config's, the rest as `make_train` has it."""
     recipe, _ = self.training()
-    recipe = dataclasses.replace(recipe, **changes)
+    recipe = dataclasses.replace(recipe, products=products or recipe.products)
     lit = np.any(self.records("fixed").x, axis=0)
-    return make_train(self.model(), recipe, lit=lit, remat=remat)
+    return make_train(
+      self.model(), recipe, gradient=gradient, lit=lit, remat=remat
+    )
 
   @property
   def taught_classes(self) -> int:
@@ -259,10 +269,40 @@ def flatten(config: ConfigDict) -> dict[str, Any]:
   return walk("", plain)
 
 
-def code_hash(modules: Sequence[ModuleType]) -> str:
-  """Hash of what modules do: no comments, docstrings or layout, and the same
-  under every version of Python."""
-  return json_hash([_essence(inspect.getsource(m)) for m in modules])
+def code_hash(roots: Iterable[ModuleType]) -> str:
+  """Hash of what modules and all they import of this package do: no comments,
+  docstrings or layout, and the same under every version of Python."""
+  return json_hash([_essence(inspect.getsource(m)) for m in imported(roots)])
+
+
+# What modules say of each other; no number depends on it.
+_CONTRACTS = (
+  "informed_recon",
+  "informed_recon.types",
+  "informed_recon.registry",
+)
+
+
+def imported(roots: Iterable[ModuleType]) -> list[ModuleType]:
+  """Modules and all of this package that they import, wherever in their code,
+  ordered by name."""
+  found, left = {}, list(roots)
+  while left:
+    module = left.pop()
+    if module.__name__ in _CONTRACTS or module.__name__ in found:
+      continue
+    found[module.__name__] = module
+    for node in ast.walk(ast.parse(inspect.getsource(module))):
+      if isinstance(node, ast.Import):
+        names = [alias.name for alias in node.names]
+      elif isinstance(node, ast.ImportFrom):
+        names = [f"{node.module}.{alias.name}" for alias in node.names]
+        names.append(node.module or "")
+      else:
+        continue
+      ours = (n for n in names if n.split(".")[0] == "informed_recon")
+      left += [sys.modules[name] for name in ours if name in sys.modules]
+  return [found[name] for name in sorted(found)]
 
 
 def _essence(source: str) -> Any:

@@ -3,6 +3,9 @@ import types
 import pytest
 
 from informed_recon import experiment as experiments
+from informed_recon.models import convnet
+from informed_recon.training import loop
+from informed_recon.training.mechanisms import none
 
 SOURCE = '''
 """What it is."""
@@ -19,7 +22,9 @@ def code_hash(monkeypatch):
   monkeypatch.setattr(
     experiments.inspect, "getsource", lambda module: module.text
   )
-  return lambda text: experiments.code_hash([types.SimpleNamespace(text=text)])
+  return lambda text: experiments.code_hash(
+    [types.SimpleNamespace(text=text, __name__="some")]
+  )
 
 
 def test_code_hash_is_that_of_any_python(code_hash):
@@ -31,3 +36,15 @@ def test_code_hash_is_of_what_the_code_does(code_hash):
   same = SOURCE.replace("it.", "that.").replace("# often", "")
   assert code_hash(same) == code_hash(SOURCE)
   assert code_hash(SOURCE.replace("times=2", "times=3")) != code_hash(SOURCE)
+
+
+def test_the_code_behind_a_store_is_found_by_its_imports():
+  """Plug-ins, what they import inside functions, and nothing that only says
+  what types there are."""
+  names = {m.__name__ for m in experiments.imported([loop, none, convnet])}
+  wanted = "loop recipe optimizers microbatch fast fast.first_layer"
+  wanted += " fast.full_batch fast.relative_to_base fast.transposed"
+  assert {f"informed_recon.training.{name}" for name in wanted.split()} <= names
+  assert "informed_recon.models.layers.convolution" in names
+  assert "informed_recon.types" not in names
+  assert not any("attacks" in name or "stages" in name for name in names)

@@ -22,7 +22,7 @@ from informed_recon.evaluation import metrics
 from informed_recon.experiment import Experiment
 from informed_recon.report import prior_aware as report
 from informed_recon.storage import files
-from informed_recon.training import ensemble, recipe
+from informed_recon.training import ensemble, loop
 from informed_recon.training.mechanisms import dp_sgd
 from informed_recon.types import Records, UserError
 
@@ -168,7 +168,7 @@ def _play(
 def _make_play(experiment: Experiment):
   """Jitted `(root, ids, fixed, pool, unseen, hparams) -> Trial`, B of each."""
   model, (spec, _) = experiment.model(), experiment.training()
-  train = recipe.make_train(model, spec, transcript=True)
+  train = loop.make_train(model, spec, transcript=True)
   identify = attack.make_attack(model, spec)
   count = max(experiment.config.prior_aware.candidates)
 

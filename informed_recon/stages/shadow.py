@@ -1,11 +1,7 @@
 """Trains the shadow models and the released models."""
 
-import contextlib
 import pathlib
-import threading
-from collections.abc import Set
-from concurrent import futures
-from types import ModuleType
+from collections.abc import Iterator, Set
 from typing import Any, NamedTuple
 
 import jax
@@ -16,30 +12,12 @@ from tqdm import tqdm
 
 import informed_recon
 from informed_recon import experiment as experiments
-from informed_recon import (
-  models,
-  prng,
-  registry,
-  splits,
-  tree,
-)
+from informed_recon import registry, splits, tree
 from informed_recon.evaluation import metrics
 from informed_recon.experiment import STORES, Experiment
-from informed_recon.models.layers import convolution
-from informed_recon.storage import claims, files, repair, store
-from informed_recon.training import (
-  clipping,
-  ensemble,
-  microbatch,
-  optimizers,
-  recipe,
-)
-from informed_recon.training.fast import (
-  difference,
-  first_layer,
-  full_batch,
-  records_last,
-)
+from informed_recon.storage import files, repair, store
+from informed_recon.storage.fill import fill
+from informed_recon.training import ensemble, loop, recipe
 from informed_recon.types import Records, UserError
 
 # What decides the rows of a store, beside the data: a change elsewhere in the
@@ -153,26 +131,20 @@ def _products(experiment: Experiment) -> str:
 
 def _code(experiment: Experiment) -> dict[str, str]:
   """What decides the bits of a row beside config and data."""
-  modules = _modules(experiment.config)
+  config = experiment.config
+  mechanism = config.training.privacy.mechanism
+  roots = (
+    *(ensemble, loop, registry.find("models", config.model.name)),
+    registry.find("training.mechanisms", mechanism),
+  )
   return dict(
-    sources=experiments.code_hash(modules),
+    sources=experiments.code_hash(roots),
     products=_products(experiment),
     informed_recon=informed_recon.__version__,
     jax=jax.__version__,
     jaxlib=jax.lib.__version__,
     device=jax.local_devices()[0].device_kind,
   )
-
-
-def _modules(config: ConfigDict) -> list[ModuleType]:
-  """Those that train."""
-  modules = [prng, tree, optimizers, models, ensemble, recipe, clipping]
-  modules += [full_batch, first_layer, difference, records_last, microbatch]
-  modules.append(convolution)
-  modules.append(registry.find("models", config.model.name))
-  mechanism = config.training.privacy.mechanism
-  modules.append(registry.find("training.mechanisms", mechanism))
-  return modules
 
 
 def _fill(
@@ -182,8 +154,7 @@ def _fill(
   suspects: Set[pathlib.Path],
 ) -> None:
   """Trains what is missing of one store, beside whoever else does; a chunk
-  under suspicion is not taken for done because it looks so. An error in one
-  thread is `over` for the other: nothing is left to do then."""
+  among `suspects` is read before it counts as done."""
   name, directory = STORES[part], experiment.store(part)
   total = len(getattr(experiment.split, part))
   chunks = store.chunks(directory, total)
@@ -191,84 +162,39 @@ def _fill(
     return
   # The last chunk of a prefix holds models of a larger experiment.
   sizes = {**experiment.config.split, part: store.manifest(directory)["rows"]}
-  order = splits.split(*experiment.dataset.sizes, **sizes)
+  ids = getattr(splits.split(*experiment.dataset.sizes, **sizes), part)
+  process, count = jax.process_index(), jax.process_count()
+  with tqdm(total=chunks[-1].end, desc=name, unit="model") as bar:
+    fill(
+      chunks,
+      lambda c: _trained(experiment, training, part, ids[c.start : c.end]),
+      suspects=suspects,
+      first=len(chunks) * process // count,
+      progress=lambda rows: bar.update(rows - bar.n),
+      written=lambda i: experiment.log(
+        stage="shadow", store=name, chunk=i, of=len(chunks), process=process
+      ),
+    )
+
+
+def _trained(
+  experiment: Experiment, training: Training, part: str, ids: np.ndarray
+) -> Iterator[np.ndarray]:
+  """Blocks (M, P) of the models of the records `ids`, in order."""
+  targets = Records(*(a[ids] for a in experiment.dataset.records))
   fixed = experiment.records("fixed")
-
-  def train(chunk: store.Chunk) -> np.ndarray:
-    ids = getattr(order, part)[chunk.start : chunk.end]
-    targets = Records(*(a[ids] for a in experiment.dataset.records))
-    block = _block(experiment, training, directory, targets)
-    parts = []
-    for rows in ensemble.train_blocks(
-      *(training.ensemble, experiment.key, fixed, targets, ids),
-      *(training.hparams, block),
-    ):
-      if over.is_set():
-        raise futures.CancelledError
-      diverged = int((~np.isfinite(rows)).any(1).sum())
-      if diverged:
-        raise UserError(
-          f"{diverged} of {len(rows)} {name} models diverged (parameters that "
-          "are not finite); lower training.learning_rate"
-        )
-      parts.append(rows)
-      bar.update(len(rows))
-    return np.concatenate(parts)
-
-  ours = set()  # chunks this process has trained; they need not be written yet
-  devices, over = threading.Lock(), threading.Event()
-
-  def done(i: int) -> bool:
-    chunk = chunks[i]
-    found = chunk.intact if chunk.path in suspects else chunk.marked
-    return over.is_set() or i in ours or found()
-
-  def undone() -> list[int]:
-    marked = store.marked(chunks)
-    left = [
-      i
-      for i, chunk in enumerate(chunks)
-      if not over.is_set()
-      and i not in ours
-      and (
-        chunk not in marked or (chunk.path in suspects and not chunk.intact())
-      )
-    ]
-    bar.n = bar.total - sum(chunks[i].end - chunks[i].start for i in left)
-    return left
-
-  first = len(chunks) * jax.process_index() // jax.process_count()
-
-  def work() -> None:
-    """Chunk after chunk; while one is written, the other thread trains."""
-    pieces = claims.each([c.path for c in chunks], done, undone, first)
-    with contextlib.closing(pieces):
-      while True:
-        with devices:
-          i = next(pieces, None)  # lets go of the last one, which is written
-          if i is None:
-            return
-          store.discard(chunks[i])  # what a killed holder left of it
-          rows = train(chunks[i])
-          ours.add(i)
-        store.write_chunk(chunks[i], rows)
-        experiment.log(
-          stage="shadow",
-          store=name,
-          chunk=i,
-          of=len(chunks),
-          process=jax.process_index(),
-        )
-
-  with (
-    tqdm(total=chunks[-1].end, desc=name, unit="model") as bar,
-    futures.ThreadPoolExecutor(2) as threads,
+  block = _block(experiment, training, experiment.store(part), targets)
+  for rows in ensemble.train_blocks(
+    *(training.ensemble, experiment.key, fixed, targets, ids),
+    *(training.hparams, block),
   ):
-    try:
-      for end in futures.as_completed([threads.submit(work) for _ in range(2)]):
-        end.result()
-    finally:
-      over.set()
+    diverged = int((~np.isfinite(rows)).any(1).sum())
+    if diverged:
+      raise UserError(
+        f"{diverged} of {len(rows)} {STORES[part]} models diverged (parameters "
+        "that are not finite); lower training.learning_rate"
+      )
+    yield rows
 
 
 def _block(

@@ -21,7 +21,7 @@ def check(experiment: Experiment) -> None:
   known = (CLASS_MEANS, *config.reconstructors)
   for name, spec in config.simulations.items():
     attack.check(_search(experiment, name))
-    experiment.train(sample=spec.sample)
+    _gradient(experiment, spec.sample)
     if name in config.reconstructors:
       raise UserError(f"simulations and reconstructors both have a {name!r}")
     for start in spec.starts:
@@ -124,7 +124,8 @@ def _simulate(experiment: Experiment, sample: int = 0) -> attack.Simulate:
   _, hparams = experiment.training()
   hparams = hparams._replace(noise_multiplier=0.0)
   remat = experiment.config.perf.simulation_remat
-  train = experiment.train(remat, sample=sample)
+  gradient = _gradient(experiment, sample)
+  train = experiment.train(gradient=gradient, remat=remat)
   threat = ensemble.Threat(**experiment.config.threat)
   one = ensemble.make_one(train, threat)
 
@@ -132,6 +133,12 @@ def _simulate(experiment: Experiment, sample: int = 0) -> attack.Simulate:
     return one(experiment.key, fixed, target, model_id, hparams)
 
   return simulate
+
+
+def _gradient(experiment: Experiment, sample: int):
+  """What a simulated step sees; None: what the released model's saw."""
+  recipe, _ = experiment.training()
+  return attack.sampled_gradient(experiment.model(), recipe, sample)
 
 
 def _releases(

@@ -12,7 +12,7 @@ import pytest
 from informed_recon import models, prng, tree
 from informed_recon.attacks import prior_aware
 from informed_recon.dp import bounds, converse, monte_carlo, planner
-from informed_recon.training import ensemble, recipe
+from informed_recon.training import ensemble, loop, recipe
 from informed_recon.training.recipe import HParams, Recipe
 from informed_recon.types import Records
 
@@ -37,7 +37,7 @@ def play():
   @functools.cache
   def make(q):
     spec = Recipe(steps=STEPS, mechanism="dp_sgd", sampling_probability=q)
-    train = recipe.make_train(model, spec, transcript=True)
+    train = loop.make_train(model, spec, transcript=True)
     attack = prior_aware.make_attack(model, spec)
 
     def one(i, hparams, log_prior):

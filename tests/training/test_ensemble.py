@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from informed_recon import models, prng, registry, tree
-from informed_recon.training import ensemble, recipe
+from informed_recon.training import ensemble, loop, recipe
 from informed_recon.training.ensemble import Threat
 from informed_recon.training.recipe import HParams, Keys, Recipe
 from informed_recon.types import Records, UserError
@@ -32,7 +32,7 @@ def mlp():
 
 def _train(mlp, batch_size=4, steps=5):
   options = dict(momentum=0.9)
-  return recipe.make_train(
+  return loop.make_train(
     mlp, Recipe(steps, batch_size, optimizer_options=options)
   )
 
@@ -67,7 +67,7 @@ def test_image_networks_train_side_by_side(name, make_records):
   shape = (8, 8, 3)
   tiny = registry.find("models", name).TINY
   model = models.build(name, CLASSES, shape, tiny)
-  train = recipe.make_train(model, Recipe(steps=20))
+  train = loop.make_train(model, Recipe(steps=20))
   fixed, targets = make_records(9, shape), make_records(3, shape, seed=1)
   ids = np.arange(3, dtype=np.int32)
   hparams = HParams(0.3)

@@ -16,7 +16,7 @@ from informed_recon.attacks import reconstructor
 from informed_recon.attacks.reconstructor import networks
 from informed_recon.storage import files, store
 from informed_recon.storage.store import Store
-from informed_recon.training import ensemble, mesh, recipe
+from informed_recon.training import ensemble, loop, mesh, recipe
 from informed_recon.types import Records
 
 ROOT = pathlib.Path(informed_recon.__file__).parent.parent
@@ -35,7 +35,7 @@ def _records(n, seed=0):
 def _setting(batch_size, threat):
   mlp = models.build("mlp", CLASSES, SHAPE, dict(width=5))
   options = dict(momentum=0.9)
-  train = recipe.make_train(
+  train = loop.make_train(
     mlp, recipe.Recipe(6, batch_size, optimizer_options=options)
   )
   return mlp, ensemble.make_ensemble(train, threat)

@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 
 from informed_recon import models, prng, tree
-from informed_recon.training import microbatch
+from informed_recon.training import loop, microbatch
 from informed_recon.training.recipe import (
   HParams,
   Keys,
   Recipe,
   cross_entropy,
-  make_train,
 )
 from informed_recon.types import Records
 
@@ -132,11 +131,11 @@ def test_a_network_trained_in_pieces_ends_where_it_would_whole(monkeypatch):
   spec = Recipe(3, optimizer_options=dict(momentum=0.9))
 
   def run(target):
-    train = jax.jit(make_train(model, spec))
+    train = jax.jit(loop.make_train(model, spec))
     return tree.flatten(train(keys, fixed, target, HParams(0.1)))
 
   def loops(target):
-    train = make_train(model, spec)
+    train = loop.make_train(model, spec)
     text = str(jax.make_jaxpr(train)(keys, fixed, target, HParams(0.1)))
     return text.count("scan[")
 

@@ -1,5 +1,8 @@
 """The record whose simulated training ends at the released parameters."""
 
+from informed_recon.attacks.simulation.sampled import (
+  sampled_gradient as sampled_gradient,
+)
 from informed_recon.attacks.simulation.search import Answer as Answer
 from informed_recon.attacks.simulation.search import Candidates as Candidates
 from informed_recon.attacks.simulation.search import check as check

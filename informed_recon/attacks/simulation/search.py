@@ -5,11 +5,11 @@ The adversary runs the training algorithm A itself and solves
   minimise over x in [lower, upper]^d and labels y
     ‖A(D₋ ∪ {(x, y)}) - θ‖² + w ‖C^(-1/2) (x - m)‖²
 
-by Levenberg-Marquardt steps in x (`simulation_step`): conjugate gradients on
+by Levenberg-Marquardt steps in x (`step`): conjugate gradients on
 the normal equations, where a product with the Jacobian or its transpose is one
 pass through the linearised training, kept from the current point. A Jacobian
-made of a sample of D₋, another in every training step (`Recipe.sample`), costs
-a small part of the whole one; the misfit is always that of all of D₋. With
+made of a sample of D₋, another in every training step (`sampled`), costs a
+small part of the whole one; the misfit is always that of all of D₋. With
 w = 0 no shadow model is needed. With noise of variance w in θ, and m and C the
 mean and the covariance of what the adversary holds, the answer is the most
 probable record.

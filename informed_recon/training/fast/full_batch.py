@@ -1,79 +1,87 @@
-"""Full-batch training of networks with a dense first layer, the fast way.
+"""Full-batch training with the first kernel in a form of its own."""
 
-The objective is that of `training.mechanisms.none`; the network is read
-from its jaxpr (`records_last`), and its first layer, in which nearly all of the
-operations lie, is trained in the form that costs least (`first_layer`).
-"""
+import dataclasses
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from informed_recon.models import Model
-from informed_recon.training import optimizers
-from informed_recon.training.fast import difference, first_layer, records_last
-from informed_recon.training.recipe import Program, Recipe, cross_entropy
+from informed_recon.training.fast import first_layer, transposed
+from informed_recon.training.recipe import HParams, cross_entropy
+from informed_recon.types import Records
 
 
-def program(
-  model: Model, recipe: Recipe, n: int, lit: np.ndarray | None = None
-) -> Program | None:
-  """For n fixed records and a target; None where the plain way is to be taken:
-  mini-batches, a network that cannot be read, an optimiser that looks at more
-  than one parameter at a time.
+class Trained(NamedTuple):
+  """A network's parameters while it trains, and likewise their gradient."""
 
-  `lit` (*shape) is false where every fixed record is zero; None: not known."""
-  traits = optimizers.traits(recipe.optimizer, recipe.optimizer_options)
-  enough = traits.elementwise
-  if recipe.products != "float32":
-    enough = traits.linear
-  if recipe.batch_size or not enough:
-    return None
-  network = records_last.read(model)
-  if network is None:
-    return None
-  like = jax.eval_shape(model.init, jax.random.key(0))
-  tree = jax.tree.structure(like)
-  d, at = jax.tree.leaves(like)[network.kernel].shape[0], network.kernel
-  lit = np.ones(d, bool) if lit is None else np.ravel(lit)
-  forms = [first_layer.Dense(lit)]
-  if traits.linear:
-    forms.append(first_layer.Span())
-  form = min(forms, key=lambda f: f.operations(n, d, recipe.steps))
+  kernel: Any  # the first kernel's coordinates, as the form has them
+  others: list[jax.Array]  # all other parameter arrays, in their order
 
-  def enter(params, fixed, target):
-    leaves = jax.tree.leaves(params)
-    columns = fixed.x.reshape(n, d).T, target.x.reshape(d, 1)
-    held, given = form.enter(leaves.pop(at), *columns)
-    empty = -n % first_layer.TILE  # records without a weight
-    labels = jnp.pad(fixed.y, (0, empty)), target.y[None]
-    weight = jnp.pad(jnp.ones(n), (0, empty))
-    return (held, leaves), (given, (labels, weight))
 
-  def loss(leaves, products, labels, weight, present=1.0):
-    """The sum over all records, not the mean."""
-    leaves = [*leaves[:at], None, *leaves[at:]]
-    of_fixed, of_target = (
-      cross_entropy(network.rest(leaves, z), y, axis=0)
-      for z, y in zip(products, labels)
+class Given(NamedTuple):
+  """What stays the same in all steps."""
+
+  layer: Any  # the form's own
+  labels: jax.Array  # (n',) of the fixed records, filled up to n'
+  weight: jax.Array  # (n',) 1 for a record, 0 for a filling
+  label: jax.Array  # (1,) of the target
+
+
+@dataclasses.dataclass(frozen=True)
+class FullBatch:
+  """Minimises the objective of `training.mechanisms.none` at full batch."""
+
+  network: transposed.Network
+  form: first_layer.Dense | first_layer.Span
+  n: int  # fixed records
+  structure: Any  # of the model's parameters
+
+  def enter(self, params, fixed: Records, target: Records):
+    others = jax.tree.leaves(params)
+    kernel = others.pop(self.network.kernel)
+    columns = fixed.x.reshape(self.n, -1).T, target.x.reshape(-1, 1)
+    kernel, layer = self.form.enter(kernel, *columns)
+    empty = -self.n % first_layer.TILE  # records without a weight
+    labels = jnp.pad(fixed.y, (0, empty))
+    weight = jnp.pad(jnp.ones(self.n), (0, empty))
+    return (
+      Trained(kernel, others),
+      Given(layer, labels, weight, target.y[None]),
     )
-    return jnp.sum(weight * of_fixed) + present * of_target[0]
 
-  def mean(total, held, hparams):
-    return jax.tree.map(lambda g, p: g / (n + 1) + hparams.l2 * p, total, held)
+  def gradient(self, trained: Trained, given: Given, hparams: HParams):
+    products = self.form.products(trained.kernel, given.layer)
+    others, deltas = self.backward(trained.others, products, given)
+    kernel = self.form.pull(*deltas, trained.kernel, given.layer)
+    return self.mean(Trained(kernel, others), trained, hparams)
 
-  def gradient(held, given, hparams):
-    (first, leaves), (given, data) = held, given
-    products = form.products(first, given)
-    grads, deltas = jax.grad(loss, (0, 1))(leaves, products, *data)
-    return mean((form.pull(*deltas, first, given), grads), held, hparams)
+  def leave(self, trained: Trained, given: Given):
+    leaves = self._leaves(trained.others)
+    kernel = self.form.leave(trained.kernel, given.layer)
+    leaves[self.network.kernel] = kernel
+    return jax.tree.unflatten(self.structure, leaves)
 
-  def leave(held, given):
-    first, leaves = held
-    kernel = form.leave(first, given[0])
-    return jax.tree.unflatten(tree, [*leaves[:at], kernel, *leaves[at:]])
+  def backward(self, others, products, given: Given, present=1.0):
+    """Of the sum of all losses, the target's times `present`: gradients like
+    `others`, and cotangents (H, n') and (H, 1) of the first layer's products
+    with the fixed set and with the target."""
 
-  plain = Program(enter, gradient, leave)
-  if recipe.products == "float32":
-    return plain
-  return difference.program(plain, form, loss, mean, recipe.products)
+    def loss(others, products):
+      leaves = self._leaves(others)
+      of_fixed, of_target = (
+        cross_entropy(self.network.rest(leaves, z), y, axis=0)
+        for z, y in zip(products, (given.labels, given.label))
+      )
+      return jnp.sum(given.weight * of_fixed) + present * of_target[0]
+
+    return jax.grad(loss, (0, 1))(others, products)
+
+  def mean(self, total: Trained, trained: Trained, hparams: HParams):
+    """The objective's gradient from that of the sum of losses."""
+    size = self.n + 1
+    return jax.tree.map(lambda g, p: g / size + hparams.l2 * p, total, trained)
+
+  def _leaves(self, others):
+    """All parameter arrays, None in place of the first kernel."""
+    at = self.network.kernel
+    return [*others[:at], None, *others[at:]]

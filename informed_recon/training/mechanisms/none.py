@@ -14,11 +14,8 @@ import jax.numpy as jnp
 
 from informed_recon.models import Model
 from informed_recon.training import microbatch
-from informed_recon.training.fast import full_batch
 from informed_recon.training.recipe import Gradient, Recipe, cross_entropy
 from informed_recon.types import Records, UserError
-
-fast = full_batch.program
 
 
 def make(model: Model, recipe: Recipe) -> Gradient:
@@ -32,42 +29,41 @@ def make(model: Model, recipe: Recipe) -> Gradient:
     UserError: a batch larger than the data.
   """
 
-  def fixed_loss(params, x, y, weight):
-    return jnp.sum(weight * cross_entropy(model.apply(params, x), y))
-
-  def target_loss(params, target):
-    logits = model.apply(params, target.x[None])
-    return cross_entropy(logits, target.y[None])[0]
-
-  def of_fixed(params, step, x, y, weight):
-    few, stop = recipe.sample, jax.lax.stop_gradient
-    if not few or few >= len(y):
-      return microbatch.gradient(fixed_loss, params, x, y, weight)
-    total = microbatch.gradient(fixed_loss, stop(params), x, y, weight)
-    # In turn: what a step leaves out adds up to less than it would always.
-    turn = (few * step + jnp.arange(few)) % len(y)
-    some = x[turn], y[turn], len(y) / few * weight[turn]
-    part = microbatch.gradient(fixed_loss, params, *some)
-    # The value of the one and the derivative of the other.
-    return jax.tree.map(lambda t, p: t + (p - stop(p)), total, part)
-
   def gradient(keys, step, params, fixed, target, hparams):
     seen = len(fixed.y) + (target is not None)
     if recipe.batch_size > seen:
       raise UserError(
         f"training.batch_size {recipe.batch_size} exceeds the {seen} records"
       )
-
     x, y, weight, present, size = _batch(
       recipe.batch_size, seen, fixed, keys.order, step
     )
-    total = of_fixed(params, step, x, y, weight)
+    total = of_fixed(model, params, x, y, weight)
     if target is not None:
-      of_target = jax.grad(target_loss)(params, target)
-      total = jax.tree.map(lambda f, t: f + present * t, total, of_target)
+      total = with_target(model, params, total, target, present)
     return jax.tree.map(lambda g, p: g / size + hparams.l2 * p, total, params)
 
   return gradient
+
+
+def of_fixed(model: Model, params, x, y, weight):
+  """The gradient of Σ_i weight_i ℓ(params; x_i, y_i), like `params`."""
+
+  def loss(params, x, y, weight):
+    return jnp.sum(weight * cross_entropy(model.apply(params, x), y))
+
+  return microbatch.gradient(loss, params, x, y, weight)
+
+
+def with_target(model: Model, params, total, target: Records, present=1.0):
+  """`total`, a sum of gradients, and the target's own times `present`."""
+
+  def loss(params):
+    logits = model.apply(params, target.x[None])
+    return cross_entropy(logits, target.y[None])[0]
+
+  own = jax.grad(loss)(params)
+  return jax.tree.map(lambda f, t: f + present * t, total, own)
 
 
 def statement(privacy: dict, steps: int) -> dict:

@@ -8,7 +8,7 @@ import pytest
 from informed_recon import models, prng, tree
 from informed_recon.attacks import simulation
 from informed_recon.attacks.simulation import step as simulation_step
-from informed_recon.training import ensemble, recipe
+from informed_recon.training import ensemble, loop, recipe
 from informed_recon.types import Records, UserError
 
 SHAPE, CLASSES, FIXED = (4, 4, 1), 3, 20
@@ -20,7 +20,7 @@ def make_simulate(model="mlp", options=MLP, remat=False, **settings):
   settings = dict(steps=10) | settings
   network = models.build(model, CLASSES, SHAPE, options)
   spec = recipe.Recipe(**settings)
-  train = recipe.make_train(network, spec, remat=remat)
+  train = loop.make_train(network, spec, remat=remat)
   rate = 0.01 if spec.optimizer == "adam" else 0.5
 
   def simulate(fixed, target, model_id):

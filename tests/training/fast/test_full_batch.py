@@ -12,8 +12,12 @@ import pytest
 
 from informed_recon import models, prng, tree
 from informed_recon.data import mnist_sample
-from informed_recon.training import ensemble, recipe
-from informed_recon.training.fast import difference, first_layer, full_batch
+from informed_recon.training import ensemble, fast, loop, recipe
+from informed_recon.training.fast import (
+  first_layer,
+  full_batch,
+  relative_to_base,
+)
 from informed_recon.training.mechanisms import none
 from informed_recon.training.recipe import HParams, Recipe
 from informed_recon.types import Records, UserError
@@ -43,18 +47,15 @@ def _ways(monkeypatch, digits, n, spec, options, lit=True, hparams=None):
     ids = np.arange(6, dtype=np.int32)
     return np.asarray(many(ROOT, fixed, targets, ids, hparams))
 
-  fast = rows(recipe.make_train(model, spec, lit=mask))
-  with monkeypatch.context() as patch:
-    patch.delattr(none, "fast")
-    plain = recipe.make_train(
-      model, dataclasses.replace(spec, products="float32")
-    )
+  faster = rows(loop.make_train(model, spec, lit=mask))
+  spec = dataclasses.replace(spec, products="float32")
+  plain = loop.make_train(model, spec, gradient=none.make(model, spec))
   base = ensemble.train_base(plain, ROOT, fixed, hparams)
-  return base, rows(plain), fast
+  return base, rows(plain), faster
 
 
-def _missed(base, plain, fast):
-  return np.sqrt(np.mean((fast - plain) ** 2) / np.mean((plain - base) ** 2))
+def _missed(base, plain, faster):
+  return np.sqrt(np.mean((faster - plain) ** 2) / np.mean((plain - base) ** 2))
 
 
 @pytest.mark.parametrize(
@@ -100,16 +101,19 @@ def test_differences_bear_shorter_numbers(
   # Rounded they are: three bits make a factor of eight, near enough.
   assert 4 < found["bfloat16"] / found["tensorfloat32"] < 16
 
-  def whole(plain, form, loss, mean, number):
-    del form, loss, mean
+  class Whole(full_batch.FullBatch):
+    """Rounds the factors of the parameters themselves."""
 
-    def enter(*args):
-      held, (given, data) = plain.enter(*args)
-      return held, (first_layer.lowered(given, number), data)
+    def enter(self, *args):
+      trained, given = super().enter(*args)
+      rounded = first_layer.lowered(given.layer, "bfloat16")
+      return trained, given._replace(layer=rounded)
 
-    return plain._replace(enter=enter)
-
-  monkeypatch.setattr(difference, "program", whole)
+  monkeypatch.setattr(
+    relative_to_base,
+    "RelativeToBase",
+    lambda plain, number: Whole(**vars(plain)),
+  )
   short = first_layer.shared_product
   monkeypatch.setattr(
     first_layer,
@@ -126,14 +130,15 @@ def test_the_base_run_is_one_for_all_models(digits, n):
   fixed = Records(*(a[:n] for a in digits))
   targets = Records(*(a[-2:] for a in digits))
   model = models.build("mlp", 10, digits.x.shape[1:], dict(width=6))
-  program = full_batch.program(model, Recipe(5, products="bfloat16"), n)
+  program = fast.program(model, Recipe(5, products="bfloat16"), n)
   params = model.init(ROOT)
 
   def one(target):
-    held, given = program.enter(params, fixed, target)
-    return held, program.gradient(held, given, HParams(0.1, 1e-3))
+    trained, given = program.enter(params, fixed, target)
+    return trained, program.gradient(trained, given, HParams(0.1, 1e-3))
 
-  held, grads = jax.vmap(one, out_axes=((None, 0), (None, 0)))(targets)
+  axes = relative_to_base.Trained(None, 0)
+  trained, grads = jax.vmap(one, out_axes=(axes, axes))(targets)
   assert np.any(tree.flatten(grads[0])) and np.any(tree.flatten(grads[1]))
 
 
@@ -143,12 +148,13 @@ def test_a_secret_initialisation(monkeypatch, digits):
   targets = Records(*(a[-3:] for a in digits))
   model = models.build("mlp", 10, digits.x.shape[1:], dict(width=6))
   ids, threat = np.arange(3, dtype=np.int32), ensemble.Threat(False, True)
-  train = recipe.make_train(model, Recipe(20))
+  train = loop.make_train(model, Recipe(20))
   rows = ensemble.make_ensemble(train, threat)(
     ROOT, fixed, targets, ids, HParams(0.1)
   )
-  monkeypatch.delattr(none, "fast")
-  train = recipe.make_train(model, Recipe(20))
+  train = loop.make_train(
+    model, Recipe(20), gradient=none.make(model, Recipe(20))
+  )
   for i, row in enumerate(rows):
     keys = ensemble.model_keys(ROOT, threat, i)
     one = train(keys, fixed, Records(*(t[i] for t in targets)), HParams(0.1))
@@ -162,12 +168,12 @@ def test_dark_inputs_leave_the_products(monkeypatch, digits):
   fixed = np.where(dark, 0, digits.x[:-6])
   shown = Records(np.concatenate([fixed, digits.x[-6:]]), digits.y)
   spec = Recipe(20, optimizer="adam")
-  base, plain, fast = _ways(monkeypatch, shown, 300, spec, dict(width=5))
-  assert _missed(base, plain, fast) < 1e-3
+  base, plain, faster = _ways(monkeypatch, shown, 300, spec, dict(width=5))
+  assert _missed(base, plain, faster) < 1e-3
   model = models.build("mlp", 10, dark.shape, dict(width=5))
   kernel = next(leaf for leaf in model.layout if len(leaf.shape) == 2)
   rows = slice(kernel.start, kernel.start + kernel.size)
-  upper = fast[:, rows].reshape(6, *kernel.shape)[:, dark.ravel()]
+  upper = faster[:, rows].reshape(6, *kernel.shape)[:, dark.ravel()]
   start = tree.flatten(model.init(prng.stream(ROOT, "init")))[rows]
   start = np.reshape(start, kernel.shape)[dark.ravel()]
   assert np.abs(upper - start).max() > 0.01
@@ -181,7 +187,7 @@ def test_the_compiled_program_multiplies_lit_inputs_only(digits):
   model = models.build("mlp", 10, lit.shape, dict(width=5))
   cost = {}
   for mask in (None, lit):
-    program = full_batch.program(model, Recipe(3), n, mask)
+    program = fast.program(model, Recipe(3), n, mask)
     params = jax.eval_shape(model.init, ROOT)
     target = Records(digits.x[-1], digits.y[-1])
     held, given = jax.eval_shape(program.enter, params, fixed, target)
@@ -198,11 +204,12 @@ def test_the_compiled_program_multiplies_lit_inputs_only(digits):
     (Recipe(batch_size=4), "mlp"),
     (Recipe(optimizer="adafactor"), "mlp"),
     (Recipe(optimizer="noisy_sgd"), "mlp"),
+    (Recipe(mechanism="dp_sgd"), "mlp"),
   ],
 )
 def test_everything_else_trains_as_it_is_written(spec, name):
   model = models.build(name, 3, (4, 4, 1), dict(width=4))
-  assert full_batch.program(model, spec, 10) is None
+  assert fast.program(model, spec, 10) is None
 
 
 @pytest.mark.parametrize(
@@ -217,4 +224,4 @@ def test_everything_else_trains_as_it_is_written(spec, name):
 def test_products_that_cannot_be_had_are_refused(spec):
   model = models.build("mlp", 3, (4, 4, 1), dict(width=4))
   with pytest.raises(UserError, match="training.products"):
-    recipe.make_train(model, spec)
+    loop.make_train(model, spec)

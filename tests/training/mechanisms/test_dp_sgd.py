@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from informed_recon import models, prng, tree
-from informed_recon.training import ensemble, recipe
+from informed_recon.training import ensemble, loop
 from informed_recon.training.mechanisms import dp_sgd
 from informed_recon.training.recipe import HParams, Recipe
 from informed_recon.types import Records, UserError
@@ -150,7 +150,7 @@ def test_without_noise_clipping_and_sampling_it_is_full_batch(
   hparams = HParams(0.3, 1e-2, NO_CLIP, 0.0)
   keys = ensemble.model_keys(ROOT, ensemble.Threat(), 0)
   private, plain = (
-    jax.jit(recipe.make_train(mlp, Recipe(10, mechanism=name)))
+    jax.jit(loop.make_train(mlp, Recipe(10, mechanism=name)))
     for name in ("dp_sgd", "none")
   )
   args = keys, fixed, target, hparams
@@ -176,7 +176,7 @@ def test_without_noise_clipping_and_sampling_it_is_full_batch(
 def test_noise_belongs_to_the_model_in_every_threat_model(mlp, make_records):
   fixed, target = _problem(make_records)
   targets = Records(*(np.stack([a] * 4) for a in target))
-  train = recipe.make_train(
+  train = loop.make_train(
     mlp, Recipe(3, mechanism="dp_sgd", sampling_probability=0.5)
   )
   hparams = HParams(0.3, 0.0, 0.5, 1.0)
@@ -199,7 +199,7 @@ def test_noise_belongs_to_the_model_in_every_threat_model(mlp, make_records):
 
 def test_a_sweep_over_noise_and_clip_norm_compiles_once(mlp, make_records):
   fixed, target = _problem(make_records)
-  traces, train = [], recipe.make_train(mlp, Recipe(3, mechanism="dp_sgd"))
+  traces, train = [], loop.make_train(mlp, Recipe(3, mechanism="dp_sgd"))
 
   @jax.jit
   def counted(*args):
@@ -276,4 +276,4 @@ def test_bad_settings_are_refused(changes, message):
 
 def test_mini_batches_are_refused(mlp):
   with pytest.raises(UserError, match="batch_size must be 0 with.*dp_sgd"):
-    recipe.make_train(mlp, Recipe(batch_size=4, mechanism="dp_sgd"))
+    loop.make_train(mlp, Recipe(batch_size=4, mechanism="dp_sgd"))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from informed_recon import models, prng, registry, tree
-from informed_recon.training import ensemble, recipe
+from informed_recon.training import ensemble, loop
 from informed_recon.training.recipe import HParams, Recipe
 from informed_recon.types import Records
 
@@ -25,7 +25,7 @@ def test_the_transcript_explains_the_training(mlp, make_records, name):
   """Gradients as the mechanism shows them, nothing else, move the model."""
   fixed, targets = make_records(6), make_records(1, seed=1)
   target = Records(*(a[0] for a in targets))
-  train = recipe.make_train(mlp, Recipe(4, mechanism=name), transcript=True)
+  train = loop.make_train(mlp, Recipe(4, mechanism=name), transcript=True)
   keys = ensemble.model_keys(ROOT, ensemble.Threat(), 7)
   last, shown = jax.jit(train)(keys, fixed, target, HPARAMS)
   at, moves = (jax.vmap(tree.flatten)(part) for part in shown)
@@ -40,7 +40,7 @@ def test_the_transcript_explains_the_training(mlp, make_records, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_an_ensemble_is_many_single_runs(mlp, make_records, name):
   fixed, targets = make_records(6), make_records(5, seed=1)
-  train = recipe.make_train(mlp, Recipe(4, mechanism=name))
+  train = loop.make_train(mlp, Recipe(4, mechanism=name))
   threat, ids = ensemble.Threat(), np.array([9, 3, 1000, 4, 7])
   many = ensemble.make_ensemble(train, threat)
   blocks = ensemble.train_blocks(many, ROOT, fixed, targets, ids, HPARAMS, 2)

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from informed_recon import models, prng
-from informed_recon.training import recipe
+from informed_recon.training import loop
 from informed_recon.training.recipe import HParams, Keys, Recipe
 from informed_recon.types import Records, UserError
 
@@ -81,7 +81,7 @@ def _problem(make_records, n=11):
 @pytest.mark.parametrize("l2", [0.0, 0.3])
 def test_full_batch_equals_numpy(mlp, make_records, l2):
   fixed, target = _problem(make_records)
-  train = recipe.make_train(
+  train = loop.make_train(
     mlp, Recipe(steps=6, optimizer_options=dict(momentum=0.9))
   )
   ours = train(KEYS, fixed, target, HParams(0.2, l2))
@@ -93,7 +93,7 @@ def test_full_batch_equals_numpy(mlp, make_records, l2):
 def test_mini_batches_equal_numpy(mlp, make_records, l2):
   fixed, target = _problem(make_records)
   size, steps = 5, 5  # 12 records: 2 batches an epoch, 2 records left out
-  train = recipe.make_train(
+  train = loop.make_train(
     mlp,
     Recipe(steps=steps, batch_size=size, optimizer_options=dict(momentum=0.9)),
   )
@@ -114,7 +114,7 @@ def test_mini_batches_equal_numpy(mlp, make_records, l2):
 @pytest.mark.parametrize("batch_size", [0, 5])
 def test_base_model_sees_the_fixed_set_alone(mlp, make_records, batch_size):
   fixed, _ = _problem(make_records, n=10)
-  train = recipe.make_train(mlp, Recipe(steps=4, batch_size=batch_size))
+  train = loop.make_train(mlp, Recipe(steps=4, batch_size=batch_size))
   ours = train(KEYS, fixed, None, HParams(0.2))
   batches = []
   for step in range(4):
@@ -131,7 +131,7 @@ def test_shared_fixed_set_equals_concatenated(mlp, make_records, schedule):
   """Splitting the loss changes nothing, whatever optimiser and schedule."""
   fixed, target = _problem(make_records)
   steps, rate = 30, 0.05
-  train = recipe.make_train(
+  train = loop.make_train(
     mlp, Recipe(steps=steps, optimizer="adam", schedule=schedule)
   )
   # The rate is traced, as in an ensemble.
@@ -167,7 +167,7 @@ def test_order_matters_only_in_mini_batches(mlp, make_records):
   other = KEYS._replace(order=prng.stream(KEYS.order, "other"))
 
   def weights(keys, batch_size):
-    train = recipe.make_train(mlp, Recipe(steps=3, batch_size=batch_size))
+    train = loop.make_train(mlp, Recipe(steps=3, batch_size=batch_size))
     return train(keys, fixed, target, HParams(0.5))["Dense_0"]["kernel"]
 
   np.testing.assert_array_equal(weights(KEYS, 0), weights(other, 0))
@@ -189,53 +189,11 @@ def test_order_matters_only_in_mini_batches(mlp, make_records):
 )
 def test_bad_recipes_are_refused_before_any_trace(mlp, settings, message):
   with pytest.raises(UserError, match=message):
-    recipe.make_train(mlp, Recipe(**settings))
+    loop.make_train(mlp, Recipe(**settings))
 
 
 def test_batch_larger_than_the_data_is_refused(mlp, make_records):
   fixed, target = _problem(make_records)
-  train = recipe.make_train(mlp, Recipe(steps=1, batch_size=13))
+  train = loop.make_train(mlp, Recipe(steps=1, batch_size=13))
   with pytest.raises(UserError, match="13 exceeds the 12 records"):
     train(KEYS, fixed, target, HParams(0.1))
-
-
-def _derivative(model, make_records, sample):
-  """End of training and its derivative by the target, along a direction."""
-  fixed, target = _problem(make_records, n=40)
-  train = recipe.make_train(model, Recipe(steps=40, sample=sample))
-
-  def end(x):
-    return train(KEYS, fixed, target._replace(x=x), HParams(0.3, 0.01))
-
-  along = np.random.default_rng(3).normal(size=SHAPE).astype(np.float32)
-  both = jax.jvp(end, (jnp.asarray(target.x),), (along,))
-  return [np.concatenate(list(map(np.ravel, jax.tree.leaves(t)))) for t in both]
-
-
-def test_a_sample_changes_no_value_and_comes_near_the_derivative(
-  mlp, make_records
-):
-  value, whole = _derivative(mlp, make_records, 0)
-  plain, everyone = _derivative(mlp, make_records, 40)
-  np.testing.assert_allclose(plain, value, atol=1e-5)
-  np.testing.assert_allclose(everyone, whole, atol=1e-4 * abs(whole).max())
-  for sample, limit in ((20, 0.05), (8, 0.2)):
-    sampled, part = _derivative(mlp, make_records, sample)
-    np.testing.assert_allclose(sampled, plain, atol=1e-6)
-    error = np.linalg.norm(part - whole) / np.linalg.norm(whole)
-    assert 1e-6 < error < limit
-
-
-@pytest.mark.parametrize(
-  "wrong",
-  [
-    dict(sample=-1),
-    dict(sample=4, batch_size=5),
-    dict(sample=4, mechanism="dp_sgd"),
-    dict(sample=4, products="bfloat16"),
-  ],
-  ids=str,
-)
-def test_a_sample_that_makes_no_sense(mlp, wrong):
-  with pytest.raises(UserError, match="sample (must|of)"):
-    recipe.make_train(mlp, Recipe(**wrong))

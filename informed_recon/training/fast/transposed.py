@@ -7,12 +7,14 @@ network, (k, n, H), every activation would be turned around before and after it,
 element-wise work would run along axes as short as H, and the products of
 further layers would be narrow: on two cores as dear as the products.
 
-`read` gives the rest of a network, behind its first product, in that layout. It
-goes through the jaxpr of the network for a single record: what treats every
-number by itself needs no change, a product with a parameter changes its order,
-everything else is left alone. A network that does anything more (convolutions,
-attention), or whose first layer is not one dense layer on the raw record, is
-not read: it trains as it is written.
+`read`, the one way in, gives the rest of a network, behind its first product,
+in that layout. It goes through the jaxpr of the network for a single record:
+what treats every number by itself needs no change, a product with a parameter
+changes its order, everything else is left alone. A network that does anything
+more (convolutions, attention), or whose first layer is not one dense layer on
+the raw record, gives None and trains as it is written; so does one whose jaxpr
+another version of jax writes in operations that are not known here, and a test
+lists which of the shipped models must be read.
 """
 
 from collections.abc import Callable

@@ -1,0 +1,66 @@
+"""Training whose derivative looks at a few fixed records a step.
+
+Differentiating through T steps of training costs a product with the Hessian of
+all n fixed records in each. An unbiased stand-in needs m of them,
+
+  g = stop(Σ_{i in D₋} ∇ℓ_i) + (n/m) Σ_{i in S_t} [∇ℓ_i - stop(∇ℓ_i)] + ∇ℓ(z),
+
+S_t being other records in every step: the value is that of the whole sum, the
+derivative that of the sample's. Derived for this project.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from informed_recon.models import Model
+from informed_recon.training.mechanisms import none
+from informed_recon.training.recipe import Gradient, Recipe
+from informed_recon.types import UserError
+
+
+def sampled_gradient(
+  model: Model, recipe: Recipe, sample: int
+) -> Gradient | None:
+  """What `loop.make_train` takes as `gradient`; None for `sample` 0, where the
+  derivative is to be that of all records.
+
+  Args:
+    model: the released model's architecture.
+    recipe: its training; full batches, no privacy, products in float32.
+    sample: m, records a step; n or more are all of them.
+
+  Raises:
+    UserError: a sample below 0, or of another kind of training.
+  """
+  if sample < 0:
+    raise UserError(
+      f"sample must be 0 (all fixed records) or more, got {sample}"
+    )
+  plain = recipe.mechanism == "none" and recipe.products == "float32"
+  if sample and (recipe.batch_size or not plain):
+    raise UserError(
+      "derivatives by a sample of the fixed set want full batches, no privacy "
+      "and products in float32; use sample=0"
+    )
+  if not sample:
+    return None
+  whole, stop = none.make(model, recipe), jax.lax.stop_gradient
+
+  def sampled(keys, step, params, fixed, target, hparams):
+    x, y = fixed
+    n = len(y)
+    if sample >= n:
+      return whole(keys, step, params, fixed, target, hparams)
+    total = none.of_fixed(model, stop(params), x, y, jnp.ones(n))
+    # In turn: what a step leaves out adds up to less than it would always.
+    turn = (sample * step + jnp.arange(sample)) % n
+    weight = n / sample * jnp.ones(n)[turn]
+    part = none.of_fixed(model, params, x[turn], y[turn], weight)
+    # The value of the one and the derivative of the other.
+    total = jax.tree.map(lambda t, p: t + (p - stop(p)), total, part)
+    if target is not None:
+      total = none.with_target(model, params, total, target)
+    size = n + (target is not None)
+    return jax.tree.map(lambda g, p: g / size + hparams.l2 * p, total, params)
+
+  return sampled
