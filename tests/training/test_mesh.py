@@ -115,7 +115,7 @@ def eight(tmp_path_factory):
   out = tmp_path_factory.mktemp("eight")
   flags = "--xla_force_host_platform_device_count=8"
   subprocess.run(
-    [sys.executable, "-m", "tests.test_mesh", str(out)],
+    [sys.executable, "-m", "tests.training.test_mesh", str(out)],
     **dict(cwd=ROOT, check=True, env=os.environ | {"XLA_FLAGS": flags}),
   )
   return files.read_json(out / "said.json"), files.read_arrays(out / "rows.npz")

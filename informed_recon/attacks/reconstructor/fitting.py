@@ -1,13 +1,12 @@
 """The general attack: a network trained on shadow models maps θ to z.
 
 Balle, Cherubin, Hayes (2022): minimise over φ the mean over shadow targets of a
-loss of φ(θ_i) and z_i (`reconstructor_step`), θ_i standardised by the shadow
+loss of φ(θ_i) and z_i (`step`), θ_i standardised by the shadow
 models' mean and spread. Early stopping looks at held-out shadow models only,
 and at the loss without the discriminator's term, for that one moves with the
 discriminator; the evaluation targets play no part here.
 """
 
-import math
 import pathlib
 import queue
 import threading
@@ -55,8 +54,8 @@ def check(spec: Fit, shadows: int) -> None:
   """Refuses settings that cannot be trained on `shadows` shadow models."""
   _optimizer(spec, 1)
   step.check(spec)
-  held = _held(spec, shadows)
-  if not 0 <= held < shadows or not 0 < spec.batch_size <= shadows - held:
+  kept = _holdout(spec, shadows)
+  if not 0 <= kept < shadows or not 0 < spec.batch_size <= shadows - kept:
     raise UserError(
       f"holdout {spec.holdout} and batch_size {spec.batch_size} leave nothing "
       f"to train on or to hold out of {shadows} shadow models"
@@ -67,6 +66,19 @@ def check(spec: Fit, shadows: int) -> None:
     raise UserError(
       f"patience must be 0 (never stop early) or more, got {spec.patience}"
     )
+
+
+class Shadows(NamedTuple):
+  """The shadow models of a fit, and how they are shown to the network."""
+
+  rows: Rows  # N models' parameters, by memory map
+  records: np.ndarray  # (N, *shape) their shadow targets
+  train: np.ndarray  # rows to learn from
+  holdout: np.ndarray  # rows for early stopping
+  standard: Standard
+  perceptual: Perceptual | None
+  devices: jax.sharding.Mesh
+  resident: tuple | None  # rows and records on the accelerator, if they fit
 
 
 def fit(
@@ -102,106 +114,143 @@ def fit(
     UserError: the losses stopped being finite, or the settings make no sense.
   """
   check(spec, len(rows))
-  held = _held(spec, len(rows))
-  order = np.random.default_rng(_seed(key, "holdout")).permutation(len(rows))
-  held_ids, train_ids = np.sort(order[:held]), np.sort(order[held:])
-  standard = standardise(rows, train_ids)
-  steps = len(train_ids) // spec.batch_size
-  optimizer = _optimizer(spec, steps * spec.epochs)
   if spec.perceptual_weight and perceptual is None:
     raise UserError("perceptual_weight above 0 needs a perceptual distance")
+  shadows = _shadows(spec, rows, records, key, perceptual)
+  steps = len(shadows.train) // spec.batch_size
+  optimizer = _optimizer(spec, steps * spec.epochs)
   learn = step.make(network, spec, optimizer, rows.num_params, key)
-
-  def start() -> dict:
-    learner = learn.start()
-    return State(
-      **learner._asdict(),
-      best=jax.tree.map(jnp.zeros_like, learner.params),
-      best_loss=jnp.float32(jnp.inf),
-      since_best=jnp.int32(0),
-      epoch=jnp.int32(0),
-    )._asdict()
-
-  # The network on every device, its batches divided among them.
-  devices = mesh.local(spec.batch_size)
-  standard, perceptual = jax.device_put(
-    (Standard(*standard), perceptual), mesh.whole(devices)
-  )
-  resident = _resident(rows, records, devices)
-  held_records = records[held_ids]
   directory.mkdir(parents=True, exist_ok=True)
-
-  def evaluate(params) -> float:
-    if not held:
-      return math.inf
-    total = 0.0
-    for at in range(0, held, 500):
-      pair = rows.gather(held_ids[at : at + 500]), held_records[at : at + 500]
-      total += float(learn.summed_loss(params, standard, perceptual, *pair))
-    return total / held
-
   with checkpoints.manager(directory) as manager:
-    state = State(**checkpoints.restore(manager, start))
-    state = jax.device_put(state, mesh.whole(devices))
+    state = State(**checkpoints.restore(manager, lambda: _start(learn)))
+    state = jax.device_put(state, mesh.whole(shadows.devices))
     saved = time.monotonic()
-    while int(state.epoch) < spec.epochs:
-      if spec.patience and int(state.since_best) >= spec.patience:
-        break
+    while _goes_on(spec, state):
+      learner, train_loss = run_epoch(learn, spec, shadows, key, state)
+      holdout_loss = _holdout_loss(learn, shadows, learner)
+      state = update_best(state, learner, holdout_loss)
       epoch = int(state.epoch)
-      shuffle = np.random.default_rng(_seed(key, f"epoch {epoch}"))
-      ids = shuffle.permutation(train_ids)[: steps * spec.batch_size]
-      learner = Learner(*(getattr(state, name) for name in Learner._fields))
-      if resident:
-        order = ids.astype(np.int32).reshape(steps, spec.batch_size)
-        order = jax.device_put(order, mesh.split(devices, axis=1))
-        learner, values = learn.epoch(
-          learner, standard, perceptual, *resident, order, epoch * steps
-        )
-      else:
-        values = []
-        batches = _batches(rows, records, ids, spec.batch_size)
-        for i, pair in enumerate(batches):
-          pair = jax.device_put(pair, mesh.split(devices))
-          learner, value = learn.step(
-            learner, standard, perceptual, *pair, epoch * steps + i
-          )
-          values.append(value)
-      train_loss = float(np.mean(jax.device_get(values)))
-      loss = evaluate(learner.answering)
-      if not np.isfinite([train_loss, loss if held else 0.0]).all():
-        raise UserError(
-          f"the reconstructor's loss is not finite after epoch {epoch + 1}; "
-          "lower its learning_rate"
-        )
-      better = not held or loss < float(state.best_loss)
-      # A copy, for the next step takes over (donates) the learner's buffers.
-      best = state.best
-      if better:
-        best = jax.tree.map(jnp.copy, learner.answering)
-      state = State(
-        **learner._asdict(),
-        best=best,
-        best_loss=jnp.float32(loss if better else state.best_loss),
-        since_best=jnp.int32(0 if better else int(state.since_best) + 1),
-        epoch=jnp.int32(epoch + 1),
-      )
-      held_loss = loss if held else None
-      log(dict(epoch=epoch + 1, train_loss=train_loss, held_loss=held_loss))
+      row = dict(epoch=epoch, train_loss=train_loss, held_loss=holdout_loss)
+      _refuse_not_finite(row)
+      log(row)
       if time.monotonic() - saved > checkpoint_seconds:
-        checkpoints.save(manager, epoch + 1, state._asdict())
+        checkpoints.save(manager, epoch, state._asdict())
         saved = time.monotonic()
     if manager.latest_step() != int(state.epoch):
       checkpoints.save(manager, int(state.epoch), state._asdict())
-  best = state.best
 
   def attack(theta: np.ndarray, block: int = 500) -> np.ndarray:
     parts = [
-      np.asarray(learn.predict(best, standard, theta[at : at + block]))
+      np.asarray(
+        learn.predict(state.best, shadows.standard, theta[at : at + block])
+      )
       for at in range(0, len(theta), block)
     ]
     return np.concatenate(parts)
 
   return attack
+
+
+def run_epoch(
+  learn: step.Steps, spec: Fit, shadows: Shadows, key: jax.Array, state: State
+) -> tuple[Learner, float]:
+  """All steps of the epoch that follows `state`, whose buffers they take over
+  (donate): the learner after it, and the mean training loss."""
+  epoch = int(state.epoch)
+  shuffle = np.random.default_rng(_seed(key, f"epoch {epoch}"))
+  steps = len(shadows.train) // spec.batch_size
+  ids = shuffle.permutation(shadows.train)[: steps * spec.batch_size]
+  learner = Learner(*(getattr(state, name) for name in Learner._fields))
+  given = shadows.standard, shadows.perceptual
+  if shadows.resident:
+    order = ids.astype(np.int32).reshape(steps, spec.batch_size)
+    order = jax.device_put(order, mesh.split(shadows.devices, axis=1))
+    learner, values = learn.epoch(
+      learner, *given, *shadows.resident, order, epoch * steps
+    )
+  else:
+    values = []
+    batches = _batches(shadows.rows, shadows.records, ids, spec.batch_size)
+    for i, pair in enumerate(batches):
+      pair = jax.device_put(pair, mesh.split(shadows.devices))
+      learner, value = learn.step(learner, *given, *pair, epoch * steps + i)
+      values.append(value)
+  return learner, float(np.mean(jax.device_get(values)))
+
+
+def update_best(
+  state: State, learner: Learner, holdout_loss: float | None
+) -> State:
+  """The state after an epoch; without a holdout the last network is best."""
+  better = holdout_loss is None or holdout_loss < float(state.best_loss)
+  # A copy, for the next step takes over (donates) the learner's buffers.
+  best = jax.tree.map(jnp.copy, learner.answering) if better else state.best
+  best_loss = state.best_loss
+  if better and holdout_loss is not None:
+    best_loss = holdout_loss
+  return State(
+    **learner._asdict(),
+    best=best,
+    best_loss=jnp.float32(best_loss),
+    since_best=jnp.int32(0 if better else int(state.since_best) + 1),
+    epoch=jnp.int32(int(state.epoch) + 1),
+  )
+
+
+def _shadows(
+  spec: Fit, rows: Rows, records: np.ndarray, key: jax.Array, perceptual
+) -> Shadows:
+  """Draws the holdout, standardises by the rest, and lays out on devices what
+  every step needs."""
+  count = _holdout(spec, len(rows))
+  order = np.random.default_rng(_seed(key, "holdout")).permutation(len(rows))
+  holdout, train = np.sort(order[:count]), np.sort(order[count:])
+  # The network on every device, its batches divided among them.
+  devices = mesh.local(spec.batch_size)
+  standard, perceptual = jax.device_put(
+    (Standard(*standardise(rows, train)), perceptual), mesh.whole(devices)
+  )
+  return Shadows(
+    *(rows, records, train, holdout, standard, perceptual, devices),
+    resident=_resident(rows, records, devices),
+  )
+
+
+def _start(learn: step.Steps) -> dict:
+  learner = learn.start()
+  return State(
+    **learner._asdict(),
+    best=jax.tree.map(jnp.zeros_like, learner.params),
+    best_loss=jnp.float32(jnp.inf),
+    since_best=jnp.int32(0),
+    epoch=jnp.int32(0),
+  )._asdict()
+
+
+def _goes_on(spec: Fit, state: State) -> bool:
+  stopped = spec.patience and int(state.since_best) >= spec.patience
+  return int(state.epoch) < spec.epochs and not stopped
+
+
+def _holdout_loss(
+  learn: step.Steps, shadows: Shadows, learner: Learner, block: int = 500
+) -> float | None:
+  """Mean over the shadow models kept apart; None without any."""
+  ids, total = shadows.holdout, 0.0
+  for at in range(0, len(ids), block):
+    take = ids[at : at + block]
+    pair = shadows.rows.gather(take), shadows.records[take]
+    given = learner.answering, shadows.standard, shadows.perceptual
+    total += float(learn.summed_loss(*given, *pair))
+  return total / len(ids) if len(ids) else None
+
+
+def _refuse_not_finite(row: dict) -> None:
+  if not np.isfinite([row["train_loss"], row["held_loss"] or 0.0]).all():
+    raise UserError(
+      f"the reconstructor's loss is not finite after epoch {row['epoch']}; "
+      "lower its learning_rate"
+    )
 
 
 def _resident(rows: Rows, records: np.ndarray, devices: jax.sharding.Mesh):
@@ -217,7 +266,7 @@ def _resident(rows: Rows, records: np.ndarray, devices: jax.sharding.Mesh):
   return jnp.concatenate(parts[0]), parts[1]
 
 
-def _held(spec: Fit, shadows: int) -> int:
+def _holdout(spec: Fit, shadows: int) -> int:
   return int(round(spec.holdout * shadows))
 
 
