@@ -46,6 +46,7 @@ setup(
       "pytest>=8.0",
       "pytest-xdist>=3.6",
       "ruff>=0.6",
+      "selenium>=4.20",  # drives Debian's chromium over a report, if there
       "submitit>=1.5.2",  # tests/slurm, where Slurm itself is installed
     ],
     "cuda": ["jax[cuda12]>=0.10"],

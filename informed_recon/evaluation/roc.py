@@ -10,6 +10,7 @@ hypothesis is a reconstruction from weights that know nothing of the target:
 
 import numpy as np
 
+from informed_recon.dp import intervals
 from informed_recon.evaluation import metrics
 
 MAX_NULLS = 200  # null pairs a target
@@ -46,10 +47,16 @@ def tpr_at_fpr(own: np.ndarray, null: np.ndarray, fpr: float) -> float:
 def tpr_at_fpr_ci95(
   own: np.ndarray, null: np.ndarray, fpr: float
 ) -> tuple[float, float]:
-  """95% bootstrap interval, resampling targets with all their null pairs."""
-  return metrics.bootstrap(
+  """95% interval of the TPR, a share of targets at a threshold that the null
+  pairs decide: the bootstrap over targets with all their null pairs, which
+  moves the threshold, widened to the Clopper-Pearson interval at a fixed one,
+  which does not shrink to a point where all or no targets are recognised."""
+  low, high = metrics.bootstrap(
     lambda i: tpr_at_fpr(own[i], null[i], fpr), len(own), resamples=200
   )
+  hits = round(tpr_at_fpr(own, null, fpr) * len(own))
+  least, most = intervals.clopper_pearson(hits, len(own))
+  return min(low, least), max(high, most)
 
 
 def curve(own: np.ndarray, null: np.ndarray, points: int = 200):

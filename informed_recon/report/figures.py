@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter
 
 from informed_recon.evaluation import roc
 from informed_recon.report import table
 
 STYLE = {
-  "font.size": 10,
+  "font.size": 11,
   "font.family": "sans-serif",
   "axes.spines.top": False,
   "axes.spines.right": False,
@@ -78,25 +78,55 @@ def show(axis, image: np.ndarray) -> None:
   axis.set_axis_off()
 
 
-def errors(mse: Mapping[str, np.ndarray], palette: Mapping[str, str]) -> Figure:
+SIZE = (5.2, 4.2)  # inches; readable at the width of a phone
+
+
+def log_axis(axis, which: str) -> None:
+  """A logarithmic axis, "x" or "y", with ticks at powers of ten alone, between
+  which all that is drawn lies. Less than a decade is drawn linearly."""
+  limits = getattr(axis.dataLim, f"interval{which}")
+  low, high = max(limits[0], axis.dataLim.minpos["xy".index(which)]), limits[1]
+  if not 0 < 10 * low < high < np.inf:
+    return
+  getattr(axis, f"set_{which}scale")("log")
+  ends = np.floor(np.log10(low) + 1e-6), np.ceil(np.log10(high) - 1e-6)
+  getattr(axis, f"set_{which}lim")(*np.power(10.0, ends))
+  ticks = getattr(axis, f"{which}axis")
+  ticks.set_major_locator(LogLocator(10, numticks=7))
+  ticks.set_minor_formatter(NullFormatter())
+
+
+def legend(figure: Figure, axis) -> None:
+  """The legend under the axes, where it covers no curve."""
+  handles, labels = axis.get_legend_handles_labels()
+  columns = 2 if max(map(len, labels)) < 32 else 1
+  figure.legend(
+    *(handles, labels),
+    **dict(loc="outside lower center", ncols=columns, fontsize=9.5),
+  )
+
+
+def errors(
+  mse: Mapping[str, np.ndarray], palette: Mapping[str, str], feature: str
+) -> Figure:
   """Share of targets below each error, attacks against baselines."""
-  figure = Figure(figsize=(6.2, 3.9), layout="constrained")
+  figure = Figure(figsize=SIZE, layout="constrained")
   axis = figure.add_subplot()
   for name, values in mse.items():
     baseline = name in BASELINE_COLOURS
     axis.plot(
-      np.sort(values),
+      np.sort(np.maximum(values, 1e-32)),  # an exact one has no logarithm
       np.arange(1, len(values) + 1) / len(values),
-      label=table.NAMES.get(name, name),
+      label=table.title(name),
       color=palette[name],
       lw=1.4 if baseline else 2.2,
       ls="--" if baseline else "-",
     )
-  axis.set_xscale("log")
-  axis.set_xlabel("reconstruction error (MSE per pixel)")
+  log_axis(axis, "x")
+  axis.set_xlabel(f"reconstruction error (MSE per {feature})")
   axis.set_ylabel("share of targets at or below")
   axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-  axis.legend(fontsize=8.5)
+  legend(figure, axis)
   return figure
 
 
@@ -106,30 +136,31 @@ def roc_curves(
   palette: Mapping[str, str],
 ) -> Figure:
   """TPR against FPR: the target's own weights against another's."""
-  figure = Figure(figsize=(6.2, 3.9), layout="constrained")
+  figure = Figure(figsize=SIZE, layout="constrained")
   axis = figure.add_subplot()
   for name, guess in guesses.items():
     fpr, tpr = roc.curve(*roc.errors(truth[: len(guess)], guess))
-    label = table.NAMES.get(name, name)
+    label = table.title(name)
     axis.plot(fpr, tpr, label=label, color=palette[name], lw=2)
   chance = np.geomspace(1e-4, 1, 50)
   axis.plot(chance, chance, color="#aaaaaa", ls=":", label="chance")
-  axis.set_xscale("log")
   axis.set_xlim(1e-4, 1)
+  log_axis(axis, "x")
   axis.set_ylim(0, 1.02)
-  axis.set_xlabel("false positives: error small with another target's weights")
-  axis.set_ylabel("true positives: with its own")
-  axis.legend(loc="lower right")
+  axis.set_xlabel("small error with another's weights")
+  axis.set_ylabel("with its own")
+  legend(figure, axis)
   return figure
 
 
-def kappa(curve: Sequence[Mapping[str, float]]) -> Figure:
+def kappa(curve: Sequence[Mapping[str, float]], feature: str) -> Figure:
   """Success of the best blind guess, and the bound on any attack, against eta.
 
   Args:
     curve: rows with eta, kappa and success_upper.
+    feature: what eta is a mean over.
   """
-  figure = Figure(figsize=(5.4, 3.4), layout="constrained")
+  figure = Figure(figsize=SIZE, layout="constrained")
   axis = figure.add_subplot()
   etas = [row["eta"] for row in curve]
   for key, style, label in (
@@ -140,7 +171,8 @@ def kappa(curve: Sequence[Mapping[str, float]]) -> Figure:
       etas, [row[key] for row in curve], style, ms=3, color="#333333",
       alpha=0.5 if key == "kappa" else 1.0, label=label,
     )  # fmt: skip
-  axis.set(xscale="log", yscale="log", xlabel="success: MSE per pixel ≤ η")
-  axis.set_ylabel("probability")
-  axis.legend(fontsize=8.5)
+  axis.set(xlabel=f"success: MSE per {feature} ≤ η", ylabel="probability")
+  for which in ("x", "y"):
+    log_axis(axis, which)
+  legend(figure, axis)
   return figure

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from informed_recon.report import figures
 from informed_recon.report.attacks import Picture
+from informed_recon.report.exposure import Exposure, Gallery
 from informed_recon.storage import files
 
 FOLDER = pathlib.Path(__file__).parent
@@ -27,6 +28,11 @@ class Page(NamedTuple):
   header: Sequence[str]  # of the table
   rows: Sequence[Sequence[str]]  # cells; an interval follows its value in [ ]
   note: str  # how to read the table
+  title: str = ""  # "": that of the experiment
+  warnings: Sequence[str] = ()  # before believing the numbers
+  gallery: Gallery | None = None  # in place of the first picture
+  exposure: Exposure | None = None  # record by record
+  limits: str = ""  # what was not tried
 
 
 def save_figure(path: pathlib.Path, figure: Figure) -> str:
@@ -68,7 +74,7 @@ def render(
     config: the run's config as plain values.
   """
   return template("page.html.jinja").render(
-    content=content,
+    content=content._replace(title=content.title or title),
     pictures=[
       (picture.heading, images[name], picture.caption)
       for name, picture in content.pictures.items()

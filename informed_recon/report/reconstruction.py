@@ -6,20 +6,43 @@ import numpy as np
 
 from informed_recon import registry
 from informed_recon.experiment import Experiment
-from informed_recon.report import figures, table
+from informed_recon.report import exposure, figures, table, verdict, words
 from informed_recon.report.attacks import Picture, Run, Shown
 from informed_recon.report.page import Page
 from informed_recon.storage import answers, files
 
 NOTE = """
-Means over the evaluation targets with 95% bootstrap intervals. Success: nearer
-to the target than anything the adversary held. TPR@1%FPR: share of targets
-recognised from their own weights when 1% of reconstructions from another
-target's weights would pass. The nearest-neighbour oracle picks the closest held
-record knowing the target: it is no attack, but the mark that separates
-reconstruction from retrieval. Lower is better for MSE, MAE, KL and the
-perceptual distance, higher for the rest.
+Means over the evaluation targets with 95% bootstrap intervals; shares of
+targets with 95% Clopper-Pearson intervals. Success: nearer to the target than
+any record the adversary knew. TPR at an FPR of 1%: share of targets recognised
+from their own weights when 1% of reconstructions from another target's weights
+would pass. The nearest-neighbour oracle picks the closest known record knowing
+the target: it is no attack, but the mark that separates reconstruction from
+retrieval. Lower is better for MSE, MAE, KL and the perceptual distance, higher
+for the rest.
 """
+CAPTIONS = {
+  "grid": (
+    "Seen and reconstructed",
+    "Targets by the error of the strongest attack. “Nearest known” is the "
+    "closest of all records the adversary already knew.",
+  ),
+  "errors": (
+    "Error against the baselines",
+    "Further left is better for the attack.",
+  ),
+  "roc": (
+    "Does it come from the weights?",
+    "A generic answer can be close to a target by luck; a reconstruction "
+    "counts when it is close with the target's own weights and not with "
+    "another's.",
+  ),
+  "kappa": (
+    "What privacy bounds",
+    "Where a blind guess succeeds easily, no bound can say much: choose η so "
+    "that κ is small. κ is an upper limit, from the known records.",
+  ),
+}
 
 
 def text(results: Mapping) -> str:
@@ -31,58 +54,54 @@ def text(results: Mapping) -> str:
       f"means over targets with 95% intervals; {released['models']} released "
       f"models, test accuracy "
       f"{table.share(released['test_accuracy_mean'], None)}",
+      verdict.sentence(results, words.nouns(())),
     ]
   )
 
 
 def page(experiment: Experiment, results: Mapping) -> Page:
-  """Story, figures and table of an experiment's attacks."""
+  """Verdict, warnings, figures, exposed records and table of an experiment."""
   run = _read(experiment, results)
-  attacks = {name: a.answers.x for name, a in run.attacks.items()}
-  # An attack may have answered for the first targets only.
-  most = max(map(len, attacks.values()))
-  best = min(
-    (name for name in attacks if len(attacks[name]) == most),
-    key=lambda name: results["attacks"][name]["mse_mean"],
-  )
-  truth = experiment.records("targets").x
-  informed = {k: v for k, v in run.baselines.items() if k == "ridge"} | attacks
-  drawn = {
-    "errors": figures.errors(run.mse, run.palette),
-    "roc": figures.roc_curves(truth, informed, run.palette),
-  }
-  if "kappa_curve" in results["privacy"]:
-    drawn["kappa"] = figures.kappa(results["privacy"]["kappa_curve"])
-  if truth.ndim == 4 and truth.shape[-1] in (1, 3):  # grey or RGB
-    nearest = run.baselines["nearest_neighbour_oracle"]
-    rows = {"target": truth, **attacks, "nearest known": nearest}
-    few = min(map(len, attacks.values()))
-    grids = {"grid": most} | ({"few": few} if few < most else {})
-    drawn = {
-      which: _grid(rows, count, run.mse[best]) for which, count in grids.items()
-    } | drawn
-  pictures = {k: Picture(*CAPTIONS[k], figure) for k, figure in drawn.items()}
-  story = list(_story(experiment, results, best))
+  nouns = words.nouns(experiment.dataset.shape)
+  best = verdict.strongest(results)
+  # For the order of pictures: an attack that answered for every target.
+  most = max(map(len, run.mse.values()))
+  full = {k: v for k, v in run.mse.items() if len(v) == most}
+  leading = best if best in full else verdict.strongest(_only(results, full))
+  order = run.mse[leading].argsort(kind="stable")
+  pictures = _pictures(run, order, nouns)
+  story = [verdict.sentence(results, nouns), *_story(experiment, results, best)]
+  warnings = [*_quick(experiment.config.title), *_warnings(run, nouns)]
   for shown in _by_kind(run):
     pictures |= shown.pictures
     story += shown.story
+    warnings += shown.warnings
+  released = results["released_model"]
   return Page(
+    title=f"{experiment.dataset.name}: what a released model gives away "
+    f"({words.model(released)}, {released['parameters']:,} parameters)",
     story=story,
+    warnings=warnings,
     tiles=_tiles(results, best),
     pictures=pictures,
+    gallery=exposure.gallery(run, order, leading),
+    exposure=exposure.exposure(run, best),
     header=table.header(results),
     rows=list(table.rows(results)),
     note=NOTE,
+    limits=verdict.not_tried(
+      _open_to(experiment), [a.kind for a in run.attacks.values()], results
+    ),
   )
 
 
 def _read(experiment: Experiment, results: Mapping) -> Run:
   folder = experiment.workdir / "evaluation"
   errors = files.read_arrays(folder / "per_target.npz")
-  baselines = files.read_arrays(folder / "guesses.npz")
   attacks = {
     name: answers.read(experiment.workdir, name) for name in results["attacks"]
   }
+  baselines = files.read_arrays(folder / "guesses.npz")
   return Run(
     experiment=experiment,
     results=results,
@@ -91,6 +110,34 @@ def _read(experiment: Experiment, results: Mapping) -> Run:
     mse={name: errors[f"{name}/mse"] for name in [*attacks, *baselines]},
     palette=figures.colours(list(attacks)),
   )
+
+
+def _only(results: Mapping, names: Mapping) -> dict:
+  """Results of some attacks and baselines alone."""
+  groups = ("attacks", "baselines")
+  return {
+    group: {k: v for k, v in results[group].items() if k in names}
+    for group in groups
+  }
+
+
+def _pictures(run: Run, order: np.ndarray, nouns: words.Nouns) -> dict:
+  truth = run.experiment.records("targets").x
+  guesses = {name: a.answers.x for name, a in run.attacks.items()}
+  informed = {k: v for k, v in run.baselines.items() if k == "ridge"} | guesses
+  drawn = {
+    "errors": figures.errors(run.mse, run.palette, nouns.feature),
+    "roc": figures.roc_curves(truth, informed, run.palette),
+  }
+  if words.is_image(truth.shape[1:]):
+    nearest = run.baselines[verdict.ORACLE]
+    rows = {"target": truth, **guesses, "nearest known": nearest}
+    rows = {k: x for k, x in rows.items() if len(x) == len(order)}
+    drawn = {"grid": figures.grid(rows, order)} | drawn
+  privacy = run.results["privacy"]
+  if "kappa_curve" in privacy:
+    drawn["kappa"] = figures.kappa(privacy["kappa_curve"], nouns.feature)
+  return {k: Picture(*CAPTIONS[k], figure) for k, figure in drawn.items()}
 
 
 def _by_kind(run: Run) -> Iterator[Shown]:
@@ -103,113 +150,88 @@ def _by_kind(run: Run) -> Iterator[Shown]:
       yield registry.find("report.attacks", kind).show(run, names)
 
 
-def _grid(rows: Mapping[str, np.ndarray], count: int, mse: np.ndarray):
-  """The first `count` targets in the rows that have so many."""
-  some = {name: x[:count] for name, x in rows.items() if len(x) >= count}
-  return figures.grid(some, mse[:count].argsort())
+def _open_to(experiment: Experiment) -> dict[str, str]:
+  """Kinds of attack that models like these are open to, and what they do."""
+  modules = {
+    kind: registry.find("report.attacks", kind)
+    for kind in registry.names("report.attacks")
+  }
+  return {
+    kind: module.WHAT
+    for kind, module in modules.items()
+    if getattr(module, "WHAT", "") and module.OPEN_TO in experiment.config
+  }
 
 
-CAPTIONS = {
-  "grid": (
-    "Seen and reconstructed",
-    "Targets sorted by the error of the best attack. “Nearest known” is the "
-    "closest of all records the adversary already held.",
-  ),
-  "few": (
-    "Seen and reconstructed by simulating the training",
-    "Targets that every attack has answered for, sorted by the error of the "
-    "attack that answered for most.",
-  ),
-  "errors": (
-    "Error against the baselines",
-    "Further left is better for the attack.",
-  ),
-  "roc": (
-    "Does it come from the weights?",
-    "A generic image can be close to a target by luck; a reconstruction counts "
-    "when it is close with the target's own weights and not with another's.",
-  ),
-  "kappa": (
-    "What privacy bounds",
-    "Where a blind guess succeeds easily, no bound can say much: choose η so "
-    "that κ is small. κ is an upper limit, from the records held.",
-  ),
-}
+def _warnings(run: Run, nouns: words.Nouns) -> Iterator[str]:
+  return verdict.warnings(
+    run.results,
+    nouns,
+    num_classes=run.experiment.dataset.num_classes,
+    capped=[
+      name
+      for name in run.attacks
+      if words.is_image(run.experiment.dataset.shape)
+      and (run.mse[name] <= 10 ** (-table.CAP / 10)).any()
+    ],
+  )
 
 
-def _story(experiment: Experiment, results: Mapping, best: str) -> list[str]:
-  split, row = experiment.split, results["attacks"][best]
-  released = results["released_model"]
-  oracle = results["baselines"]["nearest_neighbour_oracle"]
-  verdict = "nearer" if row["mse_mean"] < oracle["mse_mean"] else "no nearer"
-  guarded = _guarded(results["privacy"])
+def _quick(title: str) -> Iterator[str]:
+  if "quick form" in title:
+    yield "This is the quick form of an experiment: it shows that it runs."
+
+
+def _story(
+  experiment: Experiment, results: Mapping, best: str
+) -> Iterator[str]:
+  """What was attacked, what the adversary knew, and how near it came."""
+  split, released = experiment.split, results["released_model"]
+  nouns = words.nouns(experiment.dataset.shape)
   knew = "The adversary knew all of these records but one, "
-  knew += _knew(released["adversary_knows"])
+  knew += words.knew(released["adversary_knows"])
   if len(split.shadow):
     kind = "another kind" if experiment.dataset.foreign else "the same kind"
-    knew += f"; it held {len(split.shadow):,} further records of {kind}"
-  return [
-    f"We trained a model ({released['model'].replace('_', ' ')}, "
-    f"{released['parameters']:,} "
-    f"parameters) on {len(split.fixed) + 1:,} records of "
-    f"{experiment.dataset.name} and released its weights. {guarded}{knew}.",
-    f"From the weights alone it reconstructed the missing record, for "
-    f"{row['targets']:,} different missing records in turn. On average its "
-    f"answer was {verdict} to the truth (mean squared error "
-    f"{table.number(row['mse_mean'])}) than the closest record it held "
-    f"({table.number(oracle['mse_mean'])}), and it was nearer for "
-    f"{row['success_rate']:.1%} of the missing records.",
-  ]
-
-
-def _knew(codes: Sequence[str]) -> str:
-  """What the adversary knew beside the records."""
-  if codes == ["objective"]:
-    return "and the objective that was minimised"
-  init = "and" if "initial_weights" in codes else "but not"
-  return f"the training algorithm {init} the initial weights"
-
-
-def _guarded(privacy: Mapping) -> str:
-  """A sentence on the privacy of the release, if it had any."""
-  if privacy["mechanism"] == "none":
-    return ""
-  said = ("epsilon", "delta", "kappa_confidence")
-  settings = ", ".join(
-    f"{name.replace('_', ' ')} {value:.4g}"
-    for name, value in privacy.items()
-    if isinstance(value, int | float) and name not in said
+    knew += f"; it had {len(split.shadow):,} further records of {kind}"
+  yield (
+    f"We trained a model ({words.model(released)}, "
+    f"{released['parameters']:,} parameters) on {len(split.fixed) + 1:,} "
+    f"{nouns.records} of {experiment.dataset.name} and released its weights. "
+    f"{words.guarantee(results['privacy'])}{knew}. This was done for "
+    f"{len(split.targets):,} different missing records in turn."
   )
-  how = f"(mechanism {privacy['mechanism']}, {settings})"
-  if privacy["epsilon"] is None:
-    return f"The release guarantees no privacy {how}. "
-  return (
-    f"The release is differentially private with ε = "
-    f"{privacy['epsilon']:.3g} at δ = {privacy['delta']:g}, neighbouring "
-    f"relation {privacy['neighbouring_relation']} {how}. "
+  row = verdict.adversaries(results)[best]
+  oracle = results["baselines"][verdict.ORACLE]
+  blind = results["baselines"][verdict.BLIND]
+  nearer = "nearer" if row["mse_mean"] < oracle["mse_mean"] else "no nearer"
+  yield (
+    f"On average the answer of {words.name(best)} was {nearer} to the truth "
+    f"(mean squared error {table.number(row['mse_mean'])}) than the closest "
+    f"known record ({table.number(oracle['mse_mean'])}); the mean of the known "
+    f"records has an error of {table.number(blind['mse_mean'])}."
   )
 
 
-def _tiles(results: Mapping, best: str) -> list[tuple[str, str, str]]:
-  row, oracle = (
-    results["attacks"][best],
-    results["baselines"]["nearest_neighbour_oracle"],
-  )
+def _tiles(results: Mapping, best: str) -> Sequence[tuple[str, str, str]]:
+  row = verdict.adversaries(results)[best]
+  oracle = results["baselines"][verdict.ORACLE]
   released, privacy = results["released_model"], results["privacy"]
+  low, high = row["success_rate_ci95"]
   tiles = [
+    (
+      f"{row['success_rate']:.1%}",
+      "recovered",
+      f"by {words.name(best)}; 95% interval {low:.1%} to {high:.1%}",
+    ),
     (
       table.number(row["mse_mean"]),
       "mean squared error",
-      f"{best}; nearest-neighbour oracle {table.number(oracle['mse_mean'])}",
-    ),
-    (
-      f"{row['success_rate']:.1%}",
-      "reconstructed",
-      "nearer to the target than any record held",
+      f"nearest-neighbour oracle {table.number(oracle['mse_mean'])}",
     ),
   ]
   for fpr, tpr in row["tpr_at_fpr"].items():
-    tiles.append((f"{tpr:.1%}", f"TPR at FPR {fpr}", "recognised as leaked"))
+    what = f"TPR at an FPR of {float(fpr):.3g}"
+    tiles.append((f"{tpr:.1%}", what, "recognised as leaked"))
   for m, rate in list(row["identification"].items())[-1:]:
     what = f"found among {m} candidates"
     tiles.append((f"{rate:.1%}", what, f"a blind guess: {1 / int(m):.1%}"))
@@ -218,7 +240,7 @@ def _tiles(results: Mapping, best: str) -> list[tuple[str, str, str]]:
       (
         f"{row['flagged_rate']:.1%}",
         "declared out of reach",
-        "the attack says so itself, and guesses the mean record",
+        "the attack says so itself",
       )
     )
   if privacy["epsilon"] is not None:

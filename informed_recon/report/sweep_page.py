@@ -29,8 +29,11 @@ def render(
     title=title,
     sentences=sentences,
     image=image,
-    states=states,
-    header=header,
+    states=[
+      (name, what, f"{seconds:.0f}" if seconds else "", remark)
+      for name, what, remark, seconds in states
+    ],
+    header=list(header),
     rows=[[_cell(value) for value in row] for row in rows],
   )
 

@@ -2,6 +2,9 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from informed_recon.report import words
+
+CAP = 120.0  # dB, of the PSNR
 # Column -> metric and digits; what no row has gets no column.
 METRICS = {
   "MSE": ("mse", 4),
@@ -11,15 +14,16 @@ METRICS = {
   "KL": ("kl", 2),
   "perceptual": ("perceptual", 3),
 }
-NAMES = {
-  "nearest_neighbour_oracle": "nearest-neighbour oracle",
-  "mean_image": "mean image",
-  "ridge": "ridge regression",
-}
+
+
+def title(name: str) -> str:
+  """An attack or baseline as the heading of a row."""
+  return words.NAMES.get(name, name)
 
 
 def header(results: Mapping) -> tuple[str, ...]:
-  return "", *_columns(results), "success", "TPR@1%FPR"
+  rates = [f"TPR@{float(fpr):.3g}FPR" for fpr in _rates(results)]
+  return "", *_columns(results), "success", *rates
 
 
 def rows(results: Mapping) -> Iterator[tuple[str, ...]]:
@@ -28,25 +32,43 @@ def rows(results: Mapping) -> Iterator[tuple[str, ...]]:
   Who has answered for fewer targets than others has their number beside it.
   """
   groups = [results[group] for group in ("attacks", "baselines")]
-  columns = _columns(results).values()
+  columns, rates = _columns(results).values(), _rates(results)
   counts = [row["targets"] for group in groups for row in group.values()]
   for group in groups:
     for name, row in group.items():
       fewer = f" ({row['targets']} targets)" * (row["targets"] < max(counts))
       yield (
-        NAMES.get(name, name) + fewer,
-        *(_mean(row, name, digits) for name, digits in columns),
+        title(name) + fewer,
+        *(_mean(row, metric, digits) for metric, digits in columns),
         share(row.get("success_rate"), row.get("success_rate_ci95")),
-        share(
-          row.get("tpr_at_fpr", {}).get("0.01"),
-          row.get("tpr_at_fpr_ci95", {}).get("0.01"),
+        *(
+          share(
+            row.get("tpr_at_fpr", {}).get(fpr),
+            row.get("tpr_at_fpr_ci95", {}).get(fpr),
+          )
+          for fpr in rates
         ),
       )
 
 
+def _rates(results: Mapping) -> list[str]:
+  """The false-positive rates of the run."""
+  every = [*results["attacks"].values(), *results["baselines"].values()]
+  return list(next((r["tpr_at_fpr"] for r in every if "tpr_at_fpr" in r), {}))
+
+
 def _columns(results: Mapping) -> dict[str, tuple[str, int]]:
-  some = next(iter(results["baselines"].values()))
-  return {k: v for k, v in METRICS.items() if f"{v[0]}_mean" in some}
+  """Those of which there is a number; only images have SSIM and PSNR."""
+  every = [*results["attacks"].values(), *results["baselines"].values()]
+
+  def there(metric: str) -> bool:
+    return any(row.get(f"{metric}_mean") is not None for row in every)
+
+  return {
+    column: (metric, digits)
+    for column, (metric, digits) in METRICS.items()
+    if there("ssim" if metric == "psnr" else metric)
+  }
 
 
 def aligned(cells: Sequence[Sequence[str]]) -> str:
@@ -64,6 +86,8 @@ def _mean(row: Mapping, name: str, digits: int) -> str:
   if value is None:
     return "-"
   low, high = interval
+  if name == "psnr" and value >= CAP:
+    return f"at least {CAP:g}"  # exact reconstructions are capped there
   if 0 < value < 10**-digits:  # near-exact reconstructions
     return f"{value:.1e} [{low:.1e}, {high:.1e}]"
   return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"

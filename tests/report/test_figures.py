@@ -7,7 +7,7 @@ from informed_recon.report import figures
 
 def test_kappa_and_the_bound_are_drawn_against_eta():
   rows = [dict(eta=e, kappa=e / 2, success_upper=e) for e in (0.1, 0.2, 0.4)]
-  (axis,) = figures.kappa(rows).axes
+  (axis,) = figures.kappa(rows, "pixel").axes
   upper, blind = (line.get_ydata() for line in axis.lines)
   np.testing.assert_array_equal(upper, [0.1, 0.2, 0.4])
   np.testing.assert_array_equal(blind, [0.05, 0.1, 0.2])

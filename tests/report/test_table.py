@@ -15,7 +15,7 @@ def test_who_answered_for_fewer_targets_is_told_apart():
     baselines=dict(mean_image=_row(250)),
   )
   names = [row[0] for row in table.rows(results)]
-  assert names == ["mlp", "refined (4 targets)", "mean image"]
+  assert names == ["mlp", "refined (4 targets)", "mean of the known records"]
 
 
 def test_a_metric_that_was_not_asked_for_has_no_column():

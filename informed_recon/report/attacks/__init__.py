@@ -1,8 +1,9 @@
 """What only one kind of attack has to show, one file a kind.
 
 A file is named after the kind that `storage.answers` keeps with the answers
-and holds `show(run, names) -> Shown` for all attacks of that kind. A kind
-without a file has the figures that all attacks have.
+and holds `show(run, names) -> Shown` for all attacks of that kind, what the
+attack does in words, `WHAT`, and the group of a config whose models are open
+to it, `OPEN_TO`. A kind without a file has the figures that all attacks have.
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,3 +40,4 @@ class Shown(NamedTuple):
 
   pictures: Mapping[str, Picture] = {}  # by file name
   story: Sequence[str] = ()  # paragraphs
+  warnings: Sequence[str] = ()  # against believing its numbers

@@ -7,9 +7,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from sklearn import metrics
 
+from informed_recon.report import figures
 from informed_recon.report.attacks import Picture, Run, Shown
 from informed_recon.storage import files
 
+WHAT = "the closed form, on the stationarity of the optimum"
+OPEN_TO = "convex"  # configs with this group
 RIGHT = 1e-8  # relative squared error of a record that counts as recovered
 
 
@@ -42,9 +45,12 @@ def verdict(
     error: (M,) squared error over the records' mean square.
     trusted: (M,) whether the attack vouches for its answer.
   """
-  figure = Figure(figsize=(9, 3.6), layout="constrained")
-  cloud, curve = figure.subplots(1, 2)
   error = np.where(np.isfinite(error), error, 1e3)
+  right = error <= RIGHT
+  mixed = right.any() and not right.all()
+  width, height = figures.SIZE
+  figure = Figure(figsize=(width, height * (1 + mixed)), layout="constrained")
+  cloud, *rest = figure.subplots(1 + mixed, 1, squeeze=False)[:, 0]
   for which, colour, label in (
     (trusted, "#0072b2", "trusted"),
     (~trusted, "#c1272d", "declared out of reach"),
@@ -57,15 +63,18 @@ def verdict(
       label=f"{label} ({which.sum()})",
     )
   cloud.axhline(RIGHT, color="#aaaaaa", lw=0.8)
-  cloud.set(xscale="log", yscale="log", xlabel="self-check")
+  cloud.set_xlabel("self-check")
+  for which in ("x", "y"):
+    figures.log_axis(cloud, which)
   cloud.set_ylabel("squared error (relative)")
-  cloud.legend(fontsize=8)
-  right = error <= RIGHT
-  if right.all() or not right.any():
-    text = "all records are right" if right.all() else "no record is right"
-    curve.text(0.5, 0.5, text, ha="center", transform=curve.transAxes)
-    curve.set_axis_off()
+  if not mixed:
+    cloud.set_title(
+      f"{'all records are' if right.all() else 'no record is'} right"
+    )
+    figures.legend(figure, cloud)
     return figure
+  cloud.legend(fontsize=9.5)
+  (curve,) = rest
   accepted_wrong, accepted_right, _ = metrics.roc_curve(right, -residual)
   area = metrics.auc(accepted_wrong, accepted_right)
   curve.plot(accepted_wrong, accepted_right, color="#333333")
@@ -78,9 +87,9 @@ def verdict(
   )
   curve.set(xlabel="wrong records trusted", ylabel="right records trusted")
   curve.set_title(
-    f"AUC {area:.4f} ({right.sum()} right, {(~right).sum()} wrong)", fontsize=9
+    f"AUC {area:.4f} ({right.sum()} right, {(~right).sum()} wrong)", fontsize=10
   )
   curve.xaxis.set_major_formatter(PercentFormatter(1))
   curve.yaxis.set_major_formatter(PercentFormatter(1))
-  curve.legend(fontsize=8, loc="lower right")
+  curve.legend(fontsize=9.5, loc="lower right")
   return figure

@@ -2,11 +2,17 @@
 
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from matplotlib.figure import Figure
 
+from informed_recon.report import figures
 from informed_recon.report.attacks import Picture, Run, Shown
+
+WHAT = "a network that learns from shadow models to read records off weights"
+OPEN_TO = "model"  # configs with this group
+# A loss that fell by more than this in the last tenth of the epochs.
+STILL_FALLING = 0.02
 
 
 def show(run: Run, names: Sequence[str]) -> Shown:
@@ -19,7 +25,8 @@ def show(run: Run, names: Sequence[str]) -> Shown:
     "Losses on shadow models; the evaluation targets play no part.",
     losses(logs, run.palette),
   )
-  return Shown({"training": picture})
+  warnings = [w for k, rows in logs.items() for w in still_improving(k, rows)]
+  return Shown({"training": picture}, warnings=warnings)
 
 
 def read(workdir: pathlib.Path) -> dict[str, list[dict]]:
@@ -40,11 +47,28 @@ def read(workdir: pathlib.Path) -> dict[str, list[dict]]:
   }
 
 
+def still_improving(name: str, epochs: Sequence[Mapping]) -> Iterator[str]:
+  """Whether a network's loss was falling when its training ended."""
+  kind = "held_loss" if epochs[0]["held_loss"] is not None else "train_loss"
+  losses = [row[kind] for row in epochs]
+  tail = max(1, len(losses) // 10)
+  if len(losses) < 2 * tail:
+    return
+  last = sum(losses[-tail:]) / tail
+  before = sum(losses[-2 * tail : -tail]) / tail
+  if last < (1 - STILL_FALLING) * before:
+    yield (
+      f"The network of “{name}” was still improving when its training ended "
+      f"after {epochs[-1]['epoch']} epochs (its loss fell by "
+      f"{1 - last / before:.0%} in the last {tail}): train it longer."
+    )
+
+
 def losses(
   logs: Mapping[str, Sequence[Mapping]], palette: Mapping[str, str]
 ) -> Figure:
   """Losses of each reconstructor network by epoch."""
-  figure = Figure(figsize=(6.2, 3.9), layout="constrained")
+  figure = Figure(figsize=figures.SIZE, layout="constrained")
   axis = figure.add_subplot()
   for name, rows in logs.items():
     epochs = [row["epoch"] for row in rows]
@@ -56,8 +80,8 @@ def losses(
         color=palette[name],
         label=f"{name}, {'held out' if key == 'held_loss' else 'training'}",
       )
-  axis.set_yscale("log")
+  figures.log_axis(axis, "y")
   axis.set_xlabel("epoch")
   axis.set_ylabel("loss on shadow models")
-  axis.legend(fontsize=8)
+  figures.legend(figure, axis)
   return figure

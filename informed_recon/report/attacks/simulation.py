@@ -9,10 +9,12 @@ from matplotlib.ticker import PercentFormatter
 
 from informed_recon.dp import intervals
 from informed_recon.experiment import Experiment
-from informed_recon.report import table
+from informed_recon.report import figures, table
 from informed_recon.report.attacks import Picture, Run, Shown
 from informed_recon.storage import files
 
+WHAT = "running the training again until its end meets the released weights"
+OPEN_TO = "model"  # configs with this group
 BINS = 10.0 ** np.arange(-6, 1.01, 0.5)  # of the residual
 
 
@@ -34,8 +36,8 @@ def show(run: Run, names: Sequence[str]) -> Shown:
     "Does the search know when it is right?",
     "Every step of every search. The residual compares released weights with "
     "simulated ones, which needs no knowledge of the truth. Right: the MSE "
-    "is at most evaluation.eta. Bars: 95% intervals, steps taken as "
-    "independent.",
+    "is at most evaluation.eta. Bars: 95% intervals over searches, of which "
+    "each counts once a bar, with its last step there.",
     self_check(found, eta),
   )
   price = Picture(
@@ -72,11 +74,13 @@ def read(experiment: Experiment, name: str) -> list[Search]:
 
 def self_check(searches: Mapping[str, list[Search]], eta: float) -> Figure:
   """Error against residual, and how often the record is right given it."""
-  figure = Figure(figsize=(9, 3.6), layout="constrained")
-  cloud, curve = figure.subplots(1, 2)
+  figure = Figure(figsize=(5.2, 7.2), layout="constrained")
+  cloud, curve = figure.subplots(2, 1)
   every = [search for some in searches.values() for search in some]
-  residual = np.concatenate([search.residual for search in every])
-  mse = np.concatenate([search.mse for search in every])
+  residual, mse = (
+    np.concatenate([getattr(search, name) for search in every])
+    for name in ("residual", "mse")
+  )
   answers = np.array([search.answer for search in every]).T
   for points, colour, size, label in (
     ((residual, mse), "#bbbbbb", 2, "on the way"),
@@ -84,21 +88,31 @@ def self_check(searches: Mapping[str, list[Search]], eta: float) -> Figure:
   ):
     cloud.plot(*points, ".", ms=size, color=colour, label=label)
   cloud.axhline(eta, color="#333333", lw=0.8, ls="--")
-  cloud.set(xscale="log", yscale="log", xlabel="relative residual ρ")
-  cloud.set_ylabel("reconstruction error (MSE per pixel)")
-  cloud.legend(fontsize=8.5)
+  cloud.set_xlabel("relative residual ρ")
+  cloud.set_ylabel("reconstruction error (MSE)")
+  for which in ("x", "y"):
+    figures.log_axis(cloud, which)
+  cloud.legend(fontsize=9.5)
   for low, high in zip(BINS[:-1], BINS[1:]):
-    inside = (residual > low) & (residual <= high)
-    if inside.any():
-      right = (mse[inside] <= eta).sum()
-      rate, center = right / inside.sum(), np.sqrt(low * high)
-      interval = np.array(intervals.clopper_pearson(right, inside.sum()))
+    last = [e for e in (_last(s, low, high) for s in every) if e is not None]
+    if last:
+      right, count = int((np.array(last) <= eta).sum()), len(last)
+      rate, center = right / count, np.sqrt(low * high)
+      interval = np.array(intervals.clopper_pearson(right, count))
       reach = np.abs(interval - rate)[:, None]
       curve.errorbar(center, rate, reach, fmt="o", color="#333333", capsize=3)
-  curve.set(xscale="log", xlabel="relative residual ρ")
+  curve.set_xlabel("relative residual ρ")
+  figures.log_axis(curve, "x")
   curve.set_ylabel(f"share with an MSE of at most {eta:g}")
   curve.yaxis.set_major_formatter(PercentFormatter(1))
   return figure
+
+
+def _last(search: Search, low: float, high: float) -> float | None:
+  """Error of a search's last step with a residual in (low, high]. Its steps
+  are not independent of each other, so that a search counts once."""
+  inside = np.flatnonzero((search.residual > low) & (search.residual <= high))
+  return float(search.mse[inside[-1]]) if len(inside) else None
 
 
 def cost(
@@ -117,7 +131,7 @@ def cost(
     trained: median error of the attacks that learned from these.
     palette: name -> colour.
   """
-  figure = Figure(figsize=(6.2, 3.9), layout="constrained")
+  figure = Figure(figsize=figures.SIZE, layout="constrained")
   axis = figure.add_subplot()
   for name, error in trained.items():
     axis.plot(shadows, error, "o", color=palette[name], label=name)
@@ -128,10 +142,11 @@ def cost(
       *(before[name] + budgets, median),
       **dict(color=palette[name], lw=2.2, label=name),
     )
-  axis.set(xscale="log", yscale="log")
   axis.set_xlabel("runs through training")
   axis.set_ylabel("median reconstruction error (MSE)")
-  axis.legend(fontsize=8.5)
+  for which in ("x", "y"):
+    figures.log_axis(axis, which)
+  figures.legend(figure, axis)
   return figure
 
 

@@ -36,7 +36,7 @@ def draw(results: Sequence[Result]) -> tuple[Figure, list[str]]:
   floor = [r["released_model"]["fisher_mse_median"] for r in rows]
   errors.plot(scales, floor, ":", color="#333333", label="Fisher information")
   mean = [r["baselines"][MEAN]["mse_median"] for r in rows]
-  errors.plot(scales, mean, "--", color=palette[MEAN], label=table.NAMES[MEAN])
+  errors.plot(scales, mean, "--", color=palette[MEAN], label=table.title(MEAN))
   errors.set(xscale="log", yscale="log", ylabel="median MSE per pixel")
   errors.legend(fontsize=8.5)
   size = max(rows[0]["attacks"][attacks[0]]["identification"], key=int)

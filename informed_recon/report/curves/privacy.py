@@ -126,7 +126,7 @@ def _errors(axis, epsilons, found, attacks, palette):
     axis.errorbar(
       *(epsilons, mean, np.abs(limits - mean)),
       **style | dict(color=palette[name], capsize=2),
-      label=table.NAMES.get(name, name),
+      label=table.title(name),
     )
   axis.set_title("reconstruction error (MSE per pixel)", fontsize=10, pad=14)
   axis.set_ylim(bottom=0)

@@ -57,7 +57,7 @@ def draw(results: Sequence[Result]) -> tuple[Figure, list[str]]:
   axis = figure.add_subplot()
   sizes, oracle, _ = _curve(results, "baselines", ORACLE)
   axis.plot(
-    *(sizes, oracle), color=palette[ORACLE], ls="--", label=table.NAMES[ORACLE]
+    *(sizes, oracle), color=palette[ORACLE], ls="--", label=table.title(ORACLE)
   )
   sentences = []
   for name in attacks:

@@ -19,4 +19,4 @@ def test_the_verdict_counts_right_and_trusted():
 
 def test_the_verdict_where_all_are_right():
   figure = convex.verdict(np.ones(3), np.zeros(3), np.ones(3, bool))
-  assert figure.axes[1].texts[0].get_text() == "all records are right"
+  assert figure.axes[0].get_title() == "all records are right"

@@ -1,0 +1,69 @@
+"""The codes of results.json in words for people."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+NAMES = {
+  "nearest_neighbour_oracle": "nearest-neighbour oracle",
+  "mean_image": "mean of the known records",
+  "ridge": "ridge regression",
+}
+
+
+class Nouns(NamedTuple):
+  """What records of one kind are called."""
+
+  record: str
+  records: str
+  feature: str
+
+
+def nouns(shape: Sequence[int]) -> Nouns:
+  """The words for records of a shape."""
+  if is_image(shape):
+    return Nouns("image", "images", "pixel")
+  if len(shape) == 1:
+    return Nouns("row", "rows", "feature")
+  return Nouns("record", "records", "feature")
+
+
+def is_image(shape: Sequence[int]) -> bool:
+  """Whether records of a shape (h, w, c) can be shown: grey or RGB."""
+  return len(shape) == 3 and shape[-1] in (1, 3)
+
+
+def name(attack: str) -> str:
+  """An attack or baseline within a sentence."""
+  return NAMES.get(attack, f"the attack “{attack}”")
+
+
+def model(released: Mapping) -> str:
+  return str(released["model"]).replace("_", " ")
+
+
+def knew(codes: Sequence[str]) -> str:
+  """What the adversary knew beside the records."""
+  if "objective" in codes:
+    return "and the objective that was minimised"
+  init = "and" if "initial_weights" in codes else "but not"
+  return f"the training algorithm {init} the initial weights"
+
+
+def guarantee(privacy: Mapping) -> str:
+  """A sentence on the privacy of the release, if it had any."""
+  if privacy["mechanism"] == "none":
+    return ""
+  said = ("epsilon", "delta", "kappa_confidence")
+  settings = ", ".join(
+    f"{key.replace('_', ' ')} {value:.4g}"
+    for key, value in privacy.items()
+    if isinstance(value, int | float) and key not in said
+  )
+  how = f"(mechanism {privacy['mechanism']}, {settings})"
+  if privacy["epsilon"] is None:
+    return f"The release guarantees no privacy {how}. "
+  return (
+    f"The release is differentially private with ε = "
+    f"{privacy['epsilon']:.3g} at δ = {privacy['delta']:g}, neighbouring "
+    f"relation {privacy['neighbouring_relation']} {how}. "
+  )
