@@ -6,13 +6,15 @@ norm follows from both without forming the gradient, |a_i|² |δ_i|² for a sing
 position (Goodfellow 2015, arXiv 1510.01799), and through the Gram matrices of
 inputs and cotangents for several (Li et al. 2022, arXiv 2110.05679), which for
 small kernels cost more than the layer's own gradients: per layer the smaller
-of the two (Bu, Mao and Xu 2022, arXiv 2205.10683). One forward pass and two
-backward ones: cotangents first, then the sum of gradients already scaled.
+of the two (Bu, Mao and Xu 2022, arXiv 2205.10683). One forward pass and one
+backward pass to the cotangents; scaled record by record, these and the inputs
+give each layer's sum by themselves (Bu et al. 2023, arXiv 2210.00038).
 
 No model file knows of this: inputs and cotangents are read off the linen
 modules that own parameters, whatever the network that calls them.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -34,8 +36,9 @@ Apply = Callable[[Any, jax.Array], jax.Array]
 class _Layer(NamedTuple):
   """A module that owns parameters, and what passed through it."""
 
+  path: tuple[str, ...]
   module: nn.Module  # unbound
-  params: Any
+  params: dict  # the arrays it owns itself
   calls: list[int]  # more than one where the network uses it again
 
 
@@ -59,7 +62,8 @@ def clipped_sum(
 
   Returns:
     A pytree like `params`. But for rounding, about 1e-6 C in float32, a record
-    of weight 1 moves it by no more than C.
+    of weight 1 moves it by no more than C. A record whose gradient overflows
+    moves it by nothing: NaN would tell that it is there, drawn or not.
 
   Raises:
     UserError: parameters whose gradients cannot be had from module calls.
@@ -73,12 +77,36 @@ def clipped_sum(
   taps = [jnp.zeros(o.shape, o.dtype) for o in outputs]
   value, pull, inputs = jax.vjp(losses, params, taps, has_aux=True)
   _, deltas = pull(jnp.ones_like(value))
-  squares = 0.0
-  for layer in layers:
-    rows = [[side[i] for i in layer.calls] for side in (inputs, deltas)]
-    squares += _squared_norms(layer.module, layer.params, *rows)
-  gradient, _ = pull(weights * jnp.minimum(1.0, clip_norm / jnp.sqrt(squares)))
-  return gradient
+  # Before any product: where XLA packs records into one, 0 times NaN is NaN.
+  sound = functools.reduce(jnp.logical_and, map(_all_finite, inputs + deltas))
+  rows = [
+    [_kept(sound, [side[i] for i in layer.calls]) for side in (inputs, deltas)]
+    for layer in layers
+  ]
+  squares = sum(
+    _squared_norms(layer.module, layer.params, *row)
+    for layer, row in zip(layers, rows)
+  )
+  sound &= jnp.isfinite(squares)
+  # Through Gram matrices round-off can leave less than nothing.
+  norms = jnp.sqrt(jnp.maximum(squares, 0.0))
+  factors = jnp.where(sound, weights * jnp.minimum(1.0, clip_norm / norms), 0)
+  sums = {
+    layer.path: _weighted_sum(
+      layer,
+      _kept(sound, ins),
+      _kept(sound, [d * _along(factors, d) for d in outs]),
+    )
+    for layer, (ins, outs) in zip(layers, rows)
+  }
+  flat = {
+    (*path, name): leaf
+    for path, leaves in sums.items()
+    for name, leaf in leaves.items()
+  }
+  return jax.tree.map(
+    lambda _, leaf: leaf, params, traverse_util.unflatten_dict(flat)
+  )
 
 
 def check(model: Model) -> None:
@@ -135,7 +163,8 @@ def _layers(apply, params, x) -> tuple[list[_Layer], list]:
   )
   layers = {}
   for i, (path, module) in enumerate(modules):
-    layers.setdefault(path, _Layer(module, owned[path], [])).calls.append(i)
+    layer = _Layer(path, module, owned[path], [])
+    layers.setdefault(path, layer).calls.append(i)
   if missed := owned.keys() - layers:
     raise UserError(
       f"module {_name(min(missed))} is used in another way than by calling it, "
@@ -228,14 +257,20 @@ def _patches(conv: nn.Conv, kernel, inputs) -> jax.Array:
   return unfold.apply({"params": {"kernel": unit}}, inputs)
 
 
-def _materialised(module, params, inputs, deltas) -> jax.Array:
-  """One record's squared norm for any module (norm scales, embeddings ...)."""
+def _weighted_sum(layer: _Layer, inputs, deltas) -> dict:
+  """Sum over records and calls of a layer's gradients, from its cotangents."""
 
   def outputs(params):
-    return [module.apply({"params": params}, a[None])[0] for a in inputs]
+    return [layer.module.apply({"params": params}, a) for a in inputs]
 
-  (gradient,) = jax.vjp(outputs, params)[1](deltas)
-  return optax.tree.norm(gradient, squared=True)
+  return jax.vjp(outputs, layer.params)[1](deltas)[0]
+
+
+def _materialised(module, params, inputs, deltas) -> jax.Array:
+  """One record's squared norm for any module (norm scales, embeddings ...)."""
+  layer = _Layer((), module, params, [])
+  rows = ([r[None] for r in side] for side in (inputs, deltas))
+  return optax.tree.norm(_weighted_sum(layer, *rows), squared=True)
 
 
 def _name(path: tuple[str, ...]) -> str:
@@ -245,3 +280,18 @@ def _name(path: tuple[str, ...]) -> str:
 def _sum_squares(a: jax.Array) -> jax.Array:
   """(n,) from (n, ...)."""
   return jnp.sum(a**2, axis=tuple(range(1, a.ndim)))
+
+
+def _all_finite(rows: jax.Array) -> jax.Array:
+  """(n,) from (n, ...)."""
+  return jnp.all(jnp.isfinite(rows), axis=tuple(range(1, rows.ndim)))
+
+
+def _kept(sound: jax.Array, rows) -> list[jax.Array]:
+  """Arrays (n, ...) with 0 in place of the records that are not sound."""
+  return [jnp.where(_along(sound, r), r, 0) for r in rows]
+
+
+def _along(per_record, rows: jax.Array):
+  """(n,), to be broadcast against (n, ...)."""
+  return jnp.reshape(per_record, (-1, *[1] * (rows.ndim - 1)))

@@ -290,3 +290,34 @@ class Two(nn.Module):
 def test_what_cannot_be_clipped_is_refused(network, message):
   with pytest.raises(UserError, match=message):
     clipping.check(_model(network, (4, 4, 1)))
+
+
+@pytest.mark.parametrize(
+  "name, pixel",
+  [("linear", 3e38), ("mlp", np.inf), ("mlp", 1e25)]
+  + [("convolutions", p) for p in (3e38, np.nan)],
+)
+def test_a_record_that_overflows_adds_nothing(name, pixel):
+  """Drawn or not, it must not turn the sum of the others into NaN."""
+  shape = (6, 6, 1)
+  if name == "convolutions":
+    net = Convolutions()
+    params = net.init(jax.random.key(0), jnp.zeros((1, *shape)))["params"]
+
+    def apply(params, x):
+      return net.apply({"params": params}, x)
+
+  else:
+    model = models.build(name, CLASSES, shape, {})
+    params, apply = model.init(jax.random.key(0)), model.apply
+  x = np.array(jax.random.normal(jax.random.key(1), (4, *shape)))
+  y = np.arange(4) % CLASSES
+  x[2, 1, 1] = pixel
+  others = np.array([0, 1, 3])
+  expected = clipped_sum(apply, params, x[others], y[others], 1.0, 0.1)
+  for drawn in (0.0, 1.0):
+    weights = np.array([1.0, 1.0, drawn, 1.0], np.float32)
+    found = clipped_sum(apply, params, x, y, weights, 0.1)
+    # 1e25 need not overflow everywhere; then the clip norm bounds it.
+    gap = optax.tree.norm(optax.tree.sub(found, expected))
+    assert gap <= (0.1 * drawn if pixel == 1e25 else 0) + 1e-5

@@ -11,10 +11,9 @@ the number of records drawn.
 
 Which records were drawn and the noise are secret under every threat model, so
 both depend on the model's id: amplification by sampling holds for nobody who
-knows the sample. The noise is a float32 pseudo-random Gaussian: it stands for
-the real one in experiments, and is not hardened against an adversary who reads
-its low-order bits (Mironov 2012, "On significance of the least significant
-bits for differential privacy").
+knows the sample. The noise reaches far enough for what is stated, and what lies
+beyond its reach is part of the stated δ; what is not covered, the rounding of
+float32, is told in `training.noise`.
 """
 
 import math
@@ -23,9 +22,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from informed_recon.dp import accounting
+from informed_recon.dp import accounting, reach
 from informed_recon.models import Model
-from informed_recon.training import clipping
+from informed_recon.training import clipping, noise
 from informed_recon.training.recipe import Gradient, Recipe
 from informed_recon.types import UserError
 
@@ -66,13 +65,13 @@ def make(model: Model, recipe: Recipe) -> Gradient:
     if target is not None:
       own = clipped(target.x[None], target.y[None], weights[n:])
       total = optax.tree.add(total, own)
-    noise = optax.tree.random_like(
-      jax.random.fold_in(keys.noise, step), params, jax.random.normal
+    draws = optax.tree.random_like(
+      jax.random.fold_in(keys.noise, step), params, noise.gaussian
     )
     spread = hparams.noise_multiplier * clip_norm
     return jax.tree.map(
       lambda g, e, p: (g + spread * e) / divisor(recipe, n) + hparams.l2 * p,
-      *(total, noise, params),
+      *(total, draws, params),
     )
 
   return gradient
@@ -90,7 +89,9 @@ def statement(privacy: dict, steps: int) -> dict:
   guarantees it.
 
   At q = 1 by the exact formula of the Gaussian mechanism, below by privacy
-  loss distributions, rounded up. ε is None where nothing is guaranteed.
+  loss distributions, rounded up; either at δ less what the noise's finite
+  reach costs. ε is None where nothing is guaranteed: without noise, and with
+  so little that its reach gives the target away.
 
   Raises:
     UserError: a setting is out of its range.
@@ -106,10 +107,11 @@ def statement(privacy: dict, steps: int) -> dict:
     sampling = privacy["sampling_probability"], steps
     sigma, delta = privacy["noise_multiplier"], privacy["delta"]
     if privacy["epsilon"] != 0:
-      sigma = accounting.calibrate_noise_multiplier(
-        privacy["epsilon"], delta, *sampling
-      )
-    epsilon = accounting.dpsgd_epsilon(sigma, *sampling, delta)
+      sigma = _calibrated(privacy["epsilon"], delta, *sampling)
+    beyond = reach.delta(sigma, steps, noise.REACH)
+    epsilon = accounting.dpsgd_epsilon(
+      *(sigma, *sampling, delta - beyond if beyond < delta else delta)
+    )
   except ValueError as error:
     raise UserError(f"training.privacy: {error}") from None
   return dict(
@@ -119,6 +121,20 @@ def statement(privacy: dict, steps: int) -> dict:
     sampling_probability=privacy["sampling_probability"],
     steps=steps,
     delta=delta,
-    epsilon=epsilon if math.isfinite(epsilon) else None,
+    delta_beyond_reach=beyond,
+    epsilon=epsilon if math.isfinite(epsilon) and beyond < delta else None,
     neighbouring_relation="add/remove-one",
+  )
+
+
+def _calibrated(epsilon: float, delta: float, q: float, steps: int) -> float:
+  """The least noise multiplier for ε, its reach paid for out of δ."""
+  calibrate = accounting.calibrate_noise_multiplier
+  sigma = calibrate(epsilon, delta, q, steps)
+  if sigma == 0:
+    return sigma
+  sigma = max(sigma, reach.least_noise(delta / 2, steps, noise.REACH))
+  left = delta - reach.delta(sigma, steps, noise.REACH)
+  return (
+    sigma if left == delta else max(sigma, calibrate(epsilon, left, q, steps))
   )

@@ -239,6 +239,8 @@ def _privacy(**changes):
 def test_statement(changes, steps, epsilon):
   found = dp_sgd.statement(_privacy(**changes), steps)
   expected = epsilon and pytest.approx(epsilon, abs=5e-3)
+  beyond = found.pop("delta_beyond_reach")
+  assert 0 <= beyond < 1e-14
   assert found == dict(
     mechanism="dp_sgd",
     **_privacy(**changes) | dict(epsilon=expected),
