@@ -45,7 +45,7 @@ def least_noise(allowed: float, steps: int, reach: float) -> float:
 
   >>> sigma = least_noise(5e-6, 100, 11.2)
   >>> round(sigma, 3), delta(sigma, 100, 11.2) <= 5e-6
-  (0.173, True)
+  (0.178, True)
   """
   rest = allowed / (4 * steps) - PARAMETERS * special.ndtr(-reach)
   if rest <= 0:
