@@ -35,6 +35,7 @@ setup(
     "numpy>=2.0",
     "optax>=0.2.5",
     "orbax-checkpoint>=0.11.20",
+    "pandas>=2.2",  # the audit's table
     "scikit-learn>=1.5",
     "scipy>=1.13",
     "tensorflow-datasets>=4.9.7",

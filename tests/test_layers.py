@@ -21,7 +21,7 @@ FLOORS = (
   ("evaluation",),
   ("experiment",),
   ("report",),
-  ("stages",),
+  ("stages", "audit"),
   ("sweeps",),
 )
 FLOOR = {room: i for i, rooms in enumerate(FLOORS) for room in rooms}

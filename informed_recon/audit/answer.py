@@ -1,0 +1,155 @@
+"""What an audit found: a table, figures, a page and a statement."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib.figure
+import numpy as np
+import pandas as pd
+
+from informed_recon.audit import statement
+from informed_recon.report import figures, page
+from informed_recon.storage import files
+from informed_recon.types import UserError
+
+PICTURES = 6  # records shown
+
+
+@dataclasses.dataclass(frozen=True)
+class Audit:
+  """The answer of `audit` and `audit_released`.
+
+  `table` has one row a record, in the units of the records:
+    record: its index in x.
+    label: its own label or response.
+    attack: the attack that answered; "none" where no time was left.
+    mse: error of the answer, mean over the features.
+    oracle_mse: of the nearest other record, chosen by an oracle.
+    confident: vouched for, without knowledge of the record.
+    label_found: the label the attack found.
+    error: the attack's own estimate, rms in scales of the features.
+    residual: share of the record's influence that stays unexplained.
+    influence: norm by which the release moves when a typical record takes the
+      place of this one.
+  """
+
+  table: pd.DataFrame
+  reconstructions: Mapping[int, np.ndarray]  # record -> (*shape)
+  truth: Mapping[int, np.ndarray]  # likewise
+  facts: Mapping[str, Any]  # tried, measured, proven, combined: see `statement`
+
+  @property
+  def statement(self) -> str:
+    """Plain text for the file: what was tried, measured, proven, combined."""
+    return statement.text(self.facts)
+
+  def most_exposed(self, k: int = 10) -> pd.DataFrame:
+    """The k most exposed records: those vouched for first, then those that move
+    the release most."""
+    order = ["confident", "influence", "mse"]
+    return self.table.sort_values(
+      order, ascending=[False, False, True], kind="stable"
+    ).head(k)
+
+  def plot(self) -> matplotlib.figure.Figure:
+    """Error of each record against that of its nearest other record."""
+    figure = matplotlib.figure.Figure(figsize=(6.2, 4), layout="constrained")
+    axis = figure.add_subplot()
+    done = self.table[self.table.mse.notna()]
+    for sure, colour in ((False, "#aaaaaa"), (True, "#c1272d")):
+      part = done[done.confident == sure]
+      axis.scatter(
+        part.oracle_mse,
+        part.mse,
+        s=14,
+        color=colour,
+        label="vouched for" if sure else "not vouched for",
+      )
+    if len(done):
+      positive = done.oracle_mse[done.oracle_mse > 0]
+      low = float(positive.min()) if len(positive) else 1e-3
+      high = float(done.oracle_mse.max()) or 1.0
+      axis.plot([low, high], [low, high], color="#333333", ls=":", lw=1)
+      axis.set(xscale="log", yscale="log")
+    axis.set_xlabel("error of the nearest other record (MSE)")
+    axis.set_ylabel("error of the reconstruction (MSE)")
+    axis.legend(fontsize=8.5)
+    return figure
+
+  def pictures(self) -> matplotlib.figure.Figure | None:
+    """Records above, reconstructions below; None where they are no images."""
+    exposed = self.most_exposed(len(self.table)).record
+    ids = [i for i in exposed if i in self.reconstructions][:PICTURES]
+    shapes = {self.truth[i].shape for i in ids}
+    shape = next(iter(shapes), ())
+    if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] not in (1, 3)):
+      return None
+    top = 255 if max(self.truth[i].max() for i in ids) > 1 else 1
+    figure = matplotlib.figure.Figure(figsize=(1.3 * len(ids), 2.8))
+    for column, i in enumerate(ids):
+      for row, image in enumerate((self.truth[i], self.reconstructions[i])):
+        axis = figure.add_subplot(2, len(ids), row * len(ids) + column + 1)
+        image = np.asarray(image, float) / top
+        figures.show(axis, image if image.ndim == 3 else image[..., None])
+        if not row:
+          axis.set_title(f"record {i}", fontsize=9)
+    return figure
+
+  def to_csv(self, path) -> None:
+    files.write_text(_path(path), self.table.to_csv(index=False))
+
+  def to_json(self, path) -> None:
+    """The statement's facts and the table, for machines."""
+    rows = self.table.astype(object).where(self.table.notna(), None)
+    files.write_json(
+      _path(path), dict(self.facts, records=rows.to_dict("records"))
+    )
+
+  def report(self, path) -> None:
+    """A page at `path`, and the same as JSON beside it."""
+    path = _path(path)
+    images = []
+    for figure, caption in (
+      (self.pictures(), "The records above, what the attack found below."),
+      (self.plot(), "Below the dotted line: nearer than any other record."),
+    ):
+      if figure is not None:
+        images.append((figures_uri(figure), caption))
+    exposed = self.most_exposed(20)
+    html = page.template("audit.html.jinja").render(
+      facts=self.facts,
+      sections=statement.SECTIONS,
+      images=images,
+      header=list(exposed.columns),
+      rows=[[_cell(v) for v in row] for row in exposed.itertuples(index=False)],
+    )
+    files.write_text(path, html)
+    self.to_json(path.with_suffix(".json"))
+
+
+def figures_uri(figure) -> str:
+  """A figure as a data URI."""
+  import base64
+  import io
+
+  import matplotlib
+
+  buffer = io.BytesIO()
+  with matplotlib.rc_context(figures.STYLE):
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+  return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _path(path) -> pathlib.Path:
+  path = pathlib.Path(path)
+  if path.is_dir():
+    raise UserError(f"{path} is a folder; give the name of a file")
+  return path
+
+
+def _cell(value) -> str:
+  if isinstance(value, (bool, np.bool_)):
+    return "yes" if value else "no"
+  return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,185 @@
+"""The audit of weights that are already there."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from informed_recon.attacks import convex
+from informed_recon.audit import entry, weights
+from informed_recon.audit import frame as frames
+from informed_recon.audit.answer import Audit
+from informed_recon.audit.simulated import Found
+from informed_recon.audit.training import Train, Training, prepare, vector
+from informed_recon.types import UserError
+
+
+class Head(NamedTuple):
+  """A last layer that was trained to its optimum on fixed features.
+
+  Its objective is that of `attacks.convex.reconstruct`, in sum form.
+  """
+
+  weights: Any  # (K, d), or (d,) where there is one output
+  intercept: Any  # (K,)
+  features: Callable[[Any], Any]  # records (n, ...) -> (n, d)
+  l2: float  # sum form
+  family: str = "softmax"
+  penalise_intercept: bool = False
+
+
+def audit_released(
+  params,
+  x,
+  y,
+  *,
+  train: Train | None = None,
+  key: Any = None,
+  loss: Callable | None = None,
+  l2: float | None = None,
+  head: Head | None = None,
+  records: str | Sequence[int] | None = None,
+  minutes: float | None = None,
+) -> Audit:
+  """Which of the records x can be read out of a released model?
+
+  What is known of the recipe decides what is tried, in this order:
+    train: the whole recipe. Where it reproduces the release, every record is
+      looked for through the training; where it does not, that is said.
+    loss, l2: the training objective, the mean of loss(params, x, y) over the
+      records plus (l2 / 2) ‖params‖², trained to convergence, however that was
+      done (`attacks.stationarity`).
+    head: a convex last layer; the features of a record are read in closed form.
+
+  Args:
+    params: a pytree, or the path of a file for `load`.
+    x: (n, ...) all training records.
+    y: (n, ...) their labels or responses.
+    train: (key, x, y) -> parameters of the same structure.
+    key: handed to `train`.
+    loss: (params, x, y) -> () of one record.
+    l2: penalty of the mean loss.
+    head: of a fine-tuned model.
+    records: as in `audit`.
+    minutes: as in `audit`.
+
+  Returns:
+    The answer of the first attack that could be mounted. With `head` alone, mse
+    and oracle_mse are of the features.
+
+  Raises:
+    UserError: arguments that cannot be audited; one line says why.
+  """
+  deadline = entry._deadline(minutes)
+  x, y = frames.check(x, y)
+  if isinstance(params, str) or hasattr(params, "__fspath__"):
+    params = weights.load(params)
+  frame, tried, found = frames.make(x, y), [], None
+  value = None
+  if loss is not None:
+    value = np.array([float(loss(params, *pair)) for pair in zip(x, y)])
+  chosen = entry.choose(records, frame.pack(x, y), minutes, value)
+  if train is None:
+    tried.append(
+      "Simulation was not tried: it wants the whole recipe (train=, key=)."
+    )
+  else:
+    training = prepare(
+      train, jax.random.key(0) if key is None else key, x, y, frame
+    )
+    theta = np.asarray(vector(params))
+    if theta.shape != training.theta.shape:
+      raise UserError(
+        f"the release has {theta.size} parameters, the recipe "
+        f"{training.theta.size}; a torch state dict goes through from_torch"
+      )
+    if training.simulate:
+      training = training._replace(theta=theta)
+      found = entry.attack(
+        training, frame, x, y, chosen, deadline, fallback=False
+      )
+      if len(found.reconstructions):
+        return found
+      tried += found.facts["tried"] + found.facts["measured"]
+    else:
+      gap = np.linalg.norm(theta - training.theta)
+      tried.append(
+        f"Simulation was impossible: {training.why}. The recipe ends "
+        f"{gap:.3g} from the release, whose norm is "
+        f"{np.linalg.norm(theta):.3g}."
+      )
+  if loss is not None and l2:
+    return _stationary(params, frame, x, y, chosen, deadline, loss, l2, tried)
+  if head is not None:
+    return _closed_form(head, x, y, chosen, tried)
+  tried.append(
+    "Stationarity was not tried: it wants the objective (loss=, and the l2= it "
+    "was trained with) of a model that was trained to convergence."
+  )
+  tried.append("The closed form was not tried: it wants a convex last layer.")
+  empty = Training(np.zeros(1), lambda x, y: None, None, "")
+  return entry.attack(
+    empty, frame, x, y, chosen, deadline, tried, fallback=False
+  )
+
+
+def _stationary(params, frame, x, y, chosen, deadline, loss, l2, tried):
+  """Each chosen record from the gradient that is missing at the release."""
+  from informed_recon.attacks import stationarity
+
+  found = {}
+  d = frame.features
+  for i in chosen.tolist():
+    if found and time.monotonic() > deadline:
+      break
+    others = np.delete(np.arange(len(x)), i)
+    bounds = (-np.inf, np.inf)
+    if frame.bounds:
+      bounds = (0.0, float(frame.scale[0]))
+    one = stationarity.reconstruct(
+      loss, params, x[others], y[others], l2=l2, labels=frame.labels,
+      bounds=bounds,
+    )  # fmt: skip
+    error = np.nan
+    if one.error is not None:
+      error = float(np.sqrt(np.mean((one.error / frame.scale[:d]) ** 2)))
+    found[i] = Found(
+      np.reshape(one.x, x.shape[1:]), one.y, one.residual, error,
+      bool(one.identifiable and one.checked),
+    )  # fmt: skip
+  tried.append(
+    f"Stationarity: the gradient missing at the release, for {len(found)} of "
+    f"{len(chosen)} chosen records; training is not run, and no key is needed."
+  )
+  return entry.answer(frame, x, y, chosen, found, "stationarity", tried, [])
+
+
+def _closed_form(head: Head, x, y, chosen, tried):
+  """The features of each chosen record from the head's own optimum."""
+  features = np.asarray(head.features(x), np.float64)
+  if features.ndim != 2 or len(features) != len(x):
+    raise UserError(
+      f"head.features must map the {len(x)} records to (n, d), got "
+      f"{features.shape}"
+    )
+  found = {}
+  for i in chosen.tolist():
+    others = np.delete(np.arange(len(x)), i)
+    one = convex.reconstruct(
+      head.family, head.weights, head.intercept, features[others], y[others],
+      l2=head.l2, penalise_intercept=head.penalise_intercept,
+    )  # fmt: skip
+    found[i] = Found(
+      one.x, one.y, one.residual, np.nan,
+      bool(one.identifiable and one.checked),
+    )  # fmt: skip
+  tried.append(
+    f"Closed form of the last layer, for {len(found)} records: what is found "
+    "are features, and mse and oracle_mse are theirs."
+  )
+  frame = frames.make(features, y)
+  return entry.answer(
+    frame, features, y, chosen, found, "closed_form", tried, []
+  )

@@ -1,0 +1,231 @@
+"""Each record of a training set, looked for by simulating the training.
+
+A search that explains the release is not believed at once: another begins near
+its answer, every feature moved by a quarter of its scale. What the training
+does not tell stays where it was moved to, so that a record is vouched for only
+where the second search comes back to the first one's answer.
+"""
+
+import dataclasses
+import threading
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from informed_recon.attacks import simulation
+from informed_recon.audit import frame as frames
+from informed_recon.audit.training import Training, floats
+from informed_recon.types import Records
+
+SEARCH = simulation.Search(steps=40)
+TRIES = 3  # searches from different starts until one explains the release
+AGREE = 0.03  # rms difference of the two answers, in scales of the features
+AGREE_MOST = 0.1  # of one feature; it was moved by `frames.NUDGE`
+MEMORY = 2e9  # bytes that searches side by side may take
+BATCH = 8  # of them, at most
+
+
+class Found(NamedTuple):
+  """What was found of one record, in its own units."""
+
+  x: np.ndarray
+  y: np.ndarray
+  residual: float  # share of the record's influence that stays unexplained
+  error: float  # rms difference of two answers, in scales of the features; NaN
+  confident: bool
+
+
+class Influence(NamedTuple):
+  """What records move the release by."""
+
+  distance: (
+    np.ndarray
+  )  # (M,) norm of the move when a typical record replaces it
+  repeated: float  # distance of the release from training traced again
+
+
+def influence(training: Training, frame, x, y, chosen) -> Influence:
+  """Trains without each of the chosen records, and once with all."""
+  u, fixed = frame.pack(x, y), floats(x, y)
+  stand_in = frames.neutral(u)[chosen]
+
+  @jax.jit
+  def distances(fixed, theta, rows, labels, ids):
+    def distance(given):
+      row, label, index = given
+      end = training.simulate(fixed, Records(row, label), index)
+      return jnp.linalg.norm(end - theta)
+
+    return jax.lax.map(distance, (rows, labels, ids), batch_size=8)
+
+  rows = np.append(stand_in, chosen[0])
+  ids = np.append(chosen, chosen[0]).astype(np.int32)
+  ends = distances(fixed, training.theta, u[rows], y[rows], ids)
+  return Influence(np.asarray(ends[:-1]), float(ends[-1]))
+
+
+def search(
+  training: Training, frame, x, y, chosen, distance, seed: int, deadline: float
+) -> Iterator[tuple[int, Found]]:
+  """Yields (record, Found) for the chosen records until the deadline.
+
+  Args:
+    training: one that can be traced.
+    frame: of the records.
+    x: all records.
+    y: all labels.
+    chosen: (M,) records to look for, in this order.
+    distance: (M,) of `influence`.
+    seed: of the starting points.
+    deadline: of `time.monotonic`.
+  """
+  fixed = floats(x, y)
+  starts = frames.Starts(frame, frame.pack(x, y), y, seed)
+  plan = _Plan(chosen, starts)
+  slots = (TRIES + 2) * len(chosen)
+  releases = simulation.Release(
+    np.broadcast_to(training.theta, (slots, len(training.theta))),
+    _Rows(lambda k: _away(training.theta, distance[plan.at(k)])),
+    _Rows(lambda k: np.int32(chosen[plan.at(k)])),
+  )
+  batch = _batch(training, frame, fixed, starts(int(chosen[0]), 0))
+  answers = simulation.reconstruct(
+    training.simulate,
+    fixed,
+    releases,
+    plan.candidates,
+    dataclasses.replace(SEARCH, bounds=frame.bounds),
+    batch=min(batch, len(chosen)),
+  )
+  for k, answer in answers:
+    settled = plan.settle(k, answer)
+    if settled is not None:
+      yield int(chosen[plan.at(k)]), _found(frame, *settled)
+    if plan.over() or time.monotonic() > deadline:
+      break
+
+
+class _Plan:
+  """Which record a search that begins next is of, and where it begins."""
+
+  def __init__(self, chosen: np.ndarray, starts: frames.Starts):
+    self.chosen, self.starts = chosen, starts
+    self.lock = threading.RLock()
+    self.slots: dict[int, tuple[int, int]] = {}  # slot -> record, try
+    self.tries = np.zeros(len(chosen), int)  # begun
+    self.ended = np.zeros(len(chosen), int)
+    self.first: dict[int, simulation.Answer] = {}  # explained, to be checked
+    self.best: dict[int, simulation.Answer] = {}
+    self.checking: set[int] = set()
+    self.settled: set[int] = set()
+
+  def at(self, k: int) -> int:
+    """Position in `chosen` of what slot k searches for."""
+    with self.lock:
+      if k not in self.slots:
+        self.slots[k] = self._next()
+      return self.slots[k][0]
+
+  def _next(self) -> tuple[int, int]:
+    """(record, try); try -1 checks an answer."""
+    for at in self.first:
+      if at not in self.checking and at not in self.settled:
+        self.checking.add(at)
+        return at, -1
+    waiting = [
+      at
+      for at in range(len(self.chosen))
+      if at not in self.settled
+      and at not in self.first
+      and self.tries[at] < TRIES
+    ]
+    if waiting:
+      at = min(waiting, key=lambda a: self.tries[a])
+      self.tries[at] += 1
+      return at, int(self.tries[at]) - 1
+    # Nothing to do until others end: repeats what there is.
+    return next(iter(self.first or self.settled or (0,))), -2
+
+  def candidates(self, k: int):
+    at, turn = self.slots[k]
+    if turn >= 0:
+      return self.starts(int(self.chosen[at]), turn)
+    if turn == -2 and at not in self.first:
+      return self.starts(int(self.chosen[at]), 0)
+    answer = self.first[at]
+    return self.starts.near(answer.x, answer.y, moved=turn == -1)
+
+  def settle(self, k: int, answer):
+    """(best answer, its check or None) where that ends a record's search."""
+    with self.lock:
+      at, turn = self.slots[k]
+      if at in self.settled or turn == -2:
+        return None
+      if turn == -1:
+        self.settled.add(at)
+        return self.first[at], answer
+      self.ended[at] += 1
+      best = self.best.get(at)
+      if best is None or answer.residual < best.residual:
+        self.best[at] = answer
+      if answer.explained:
+        self.first.setdefault(at, answer)
+      if at not in self.first and self.ended[at] == TRIES:
+        self.settled.add(at)
+        return self.best[at], None
+      return None
+
+  def over(self) -> bool:
+    return len(self.settled) == len(self.chosen)
+
+
+class _Rows:
+  """Rows made when they are asked for."""
+
+  def __init__(self, make):
+    self.make = make
+
+  def __getitem__(self, k: int):
+    return self.make(k)
+
+
+def _away(theta: np.ndarray, distance: float) -> np.ndarray:
+  """Some vector at this distance, which is all that counts of a base."""
+  row = theta.copy()
+  row[np.argmin(np.abs(theta))] += distance
+  return row
+
+
+def _batch(training: Training, frame, fixed, start) -> int:
+  """Searches that fit into memory side by side."""
+  u, labels = start
+
+  def kept(u):
+    def end(u):
+      return training.simulate(fixed, Records(u, labels[0]), np.int32(0))
+
+    return jax.vjp(end, u)[1]
+
+  shapes = jax.eval_shape(kept, u[0])
+  size = sum(a.size * a.dtype.itemsize for a in jax.tree.leaves(shapes))
+  if size > 2 * MEMORY:
+    raise MemoryError(
+      f"its derivative takes {size / 1e9:.1f} GB for one record; wrap the step "
+      "in jax.checkpoint"
+    )
+  return int(np.clip(MEMORY // max(size, 1), 1, BATCH))
+
+
+def _found(frame, first, check) -> Found:
+  x, y = frame.unpack(first.x.astype(np.float64), first.y)
+  error, sure = np.nan, False
+  if check is not None:
+    difference = np.abs(first.x - check.x)
+    error = float(np.sqrt(np.mean(difference**2)))
+    sure = check.explained and np.array_equal(first.y, check.y)
+    sure = sure and error <= AGREE and difference.max() <= AGREE_MOST
+  return Found(np.asarray(x), np.asarray(y), first.residual, error, bool(sure))

@@ -1,0 +1,157 @@
+"""The audit on models and data that are not the project's."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from informed_recon import audit as doors
+from informed_recon.audit import entry, simulated
+from informed_recon.types import UserError
+
+
+def _moons(n=40, seed=0):
+  """Two classes in the plane, far from unit scale."""
+  rng = np.random.default_rng(seed)
+  y = rng.integers(2, size=n)
+  angle = rng.uniform(0, np.pi, n)
+  x = np.stack([np.cos(angle) + y, np.sin(angle) * (1 - 2 * y)], 1)
+  x += rng.normal(0, 0.1, x.shape)
+  return x * [100.0, 0.01] + [5.0, 3.0], y
+
+
+def _own_adam(key, x, y, steps=60):
+  """A plain-function network with its own Adam and augmentation."""
+  x = (x - jnp.array([5.0, 3.0])) / jnp.array([100.0, 0.01])
+  a, b, order = jax.random.split(key, 3)
+  params = (jax.random.normal(a, (3, 12)), jax.random.normal(b, (13, 2)) / 4)
+
+  def loss(params, x):
+    hidden = jnp.tanh(
+      jnp.pad(x, ((0, 0), (0, 1)), constant_values=1) @ params[0]
+    )
+    logits = jnp.pad(hidden, ((0, 0), (0, 1)), constant_values=1) @ params[1]
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, y)
+    return losses.mean()
+
+  def step(carry, t):
+    params, m, v = carry
+    noise = 0.01 * jax.random.normal(jax.random.fold_in(order, t), x.shape)
+    g = jax.grad(loss)(params, x + noise)
+    m = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, m, g)
+    v = jax.tree.map(lambda v, g: 0.99 * v + 0.01 * g**2, v, g)
+    params = jax.tree.map(
+      lambda p, m, v: p - 0.03 * m / jnp.sqrt(v + 1e-4), params, m, v
+    )
+    return (params, m, v), None
+
+  zero = jax.tree.map(jnp.zeros_like, params)
+  return jax.lax.scan(step, (params, zero, zero), jnp.arange(steps))[0][0]
+
+
+@pytest.fixture(scope="module")
+def moons():
+  x, y = _moons()
+  return x, y, doors.audit(_own_adam, x, y, records=[3, 7, 11, 20, 31])
+
+
+def test_a_table_of_wild_scales_is_read_out(moons):
+  x, _, found = moons
+  assert list(found.table.record) == [3, 7, 11, 20, 31]
+  assert found.table.confident.sum() >= 3
+  for i in found.table.record[found.table.confident]:
+    wrong = (found.reconstructions[i] - x[i]) / x.std(0)
+    assert np.abs(wrong).max() < 0.05
+  assert set(found.table.columns) >= {"label", "attack", "mse", "oracle_mse"}
+
+
+def test_the_answer_can_be_filed(moons, tmp_path):
+  *_, found = moons
+  for part in ("Tried", "Measured", "Proven", "Combined"):
+    assert part in found.statement
+  found.report(tmp_path / "page.html")
+  assert "Risk statement" in (tmp_path / "page.html").read_text()
+  said = json.loads((tmp_path / "page.json").read_text())
+  assert len(said["records"]) == 5
+  found.to_csv(tmp_path / "table.csv")
+  assert len((tmp_path / "table.csv").read_text().splitlines()) == 6
+  assert len(found.most_exposed(2)) == 2 and found.plot().axes
+  with pytest.raises(UserError, match="folder"):
+    found.report(tmp_path)
+
+
+def test_a_second_call_goes_on(moons, monkeypatch):
+  x, y, found = moons
+  monkeypatch.setattr(simulated, "search", None)  # nothing is left to search
+  again = doors.audit(_own_adam, x, y, records=[20, 3])
+  first = found.table.set_index("record").mse
+  assert dict(zip(again.table.record, again.table.mse)) == dict(first[[20, 3]])
+
+
+def test_a_feature_that_training_does_not_see_is_not_vouched_for():
+  x, y = _moons()
+  x = np.hstack([x, np.random.default_rng(1).normal(size=(len(x), 1))])
+  blind = doors.audit(
+    lambda key, x, y: _own_adam(key, x[:, :2], y), x, y, records=[3, 20]
+  )
+  assert (blind.table.attack == "simulation").all()
+  assert not blind.table.confident.any()
+
+
+def test_a_function_that_can_only_be_called():
+  x, y = _moons(64)
+
+  def train(key, x, y):
+    return {"means": np.stack([x[y == k].mean(0) for k in (0, 1)])}
+
+  found = doors.audit(train, x, y, key=0, records=[1, 2, 3])
+  assert "cannot be traced" in found.statement
+  assert set(found.table.attack) == {"shadow_ridge"}
+  assert not found.table.confident.any()
+
+
+def test_a_release_that_the_recipe_does_not_explain(moons):
+  x, y, _ = moons
+  key = jax.random.key(0)
+  for release in (
+    _own_adam(key, x, y, steps=70),
+    _own_adam(jax.random.key(1), x, y),
+  ):
+    found = doors.audit_released(release, x, y, train=_own_adam, records=[3, 7])
+    assert "does not explain the release" in found.statement
+    assert not found.table.confident.any()
+  right = doors.audit_released(
+    _own_adam(key, x, y), x, y, train=_own_adam, records=[3, 7]
+  )
+  assert right.table.confident.any()
+
+
+@pytest.mark.parametrize(
+  "change, message",
+  [
+    (dict(records=[99]), "must lie in"),
+    (dict(records="best"), "must be indices"),
+    (dict(records="highest_loss"), "wants loss"),
+    (dict(minutes=0), "above 0"),
+    (dict(x=np.zeros((40, 2)) * np.nan), "not finite"),
+    (dict(train=lambda key, x, y: "weights"), "pytree"),
+    (dict(train=lambda key, x, y: x.missing), "failed on its own"),
+  ],
+)
+def test_bad_input_is_one_line(change, message):
+  x, y = _moons()
+  given = dict(train=_own_adam, x=x, y=y) | change
+  with pytest.raises(UserError, match=message):
+    doors.audit(given.pop("train"), given.pop("x"), given.pop("y"), **given)
+
+
+def test_orders_of_records():
+  u = np.array([[0.0], [0.1], [9.0], [0.2]])
+  assert list(entry.choose("atypical", u, None))[0] == 2
+  assert list(entry.choose("highest_loss", u, 1.0, np.array([1, 4, 2, 3])))[
+    :2
+  ] == [1, 3]
+  assert list(entry.choose("all", u, None)) == [0, 1, 2, 3]
