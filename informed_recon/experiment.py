@@ -137,6 +137,18 @@ class Experiment(NamedTuple):
       self.config.perf.lpips,
     )
 
+  @property
+  def evaluation(self) -> pathlib.Path:
+    """Folder of the scores; one of its own where a run is evaluated again
+    with other settings than it began with."""
+    path = self.workdir / "config.json"
+    if path.exists():
+      first = files.read_sealed(path)["config"].get("evaluation")
+      mine = json.loads(json.dumps(self.config.to_dict())).get("evaluation")
+      if first != mine:
+        return self.workdir / f"evaluation-{json_hash(mine)[:8]}"
+    return self.workdir / "evaluation"
+
   def log(self, **row) -> None:
     """Appends one line to metrics.jsonl."""
     with open(self.workdir / "metrics.jsonl", "a") as file:
@@ -177,7 +189,9 @@ def build(
   experiment = Experiment(
     config=config,
     workdir=pathlib.Path(workdir),
-    identity=dict(config=config_hash(config), data=dataset.fingerprint()),
+    identity=dict(
+      config=config_hash(config), data=dataset.fingerprint(), **numerics()
+    ),
     dataset=dataset,
     split=split,
     key=prng.root(config.seed),
@@ -211,22 +225,48 @@ def enter(experiment: Experiment) -> None:
         f"{experiment.workdir} is not empty and holds no experiment; "
         "give another --workdir"
       )
-  files.write_new_json(path, mine)
-  found = files.read_json(path)
-  if found["identity"] == mine["identity"]:
-    return
-  there, here = ConfigDict(found["config"]), experiment.config
-  old, new = flatten(there), flatten(here)
-  differs = [
-    f"{k} ({old.get(k)} there, {new.get(k)} here)"
-    for k in sorted(old.keys() | new.keys())
-    if old.get(k) != new.get(k)
-  ]
-  what = ", ".join(differs[:3]) or "the data themselves"
+  files.write_new_sealed(path, mine)
+  found = files.read_sealed(path)
+  if not found.keys() >= mine.keys():
+    raise files.Damaged(path, "it holds no config")
+  differs = _differences(found, mine)
+  if all(key.startswith("evaluation.") for key in differs):
+    return  # with other such settings it is evaluated again, beside the first
+  what = ", ".join(list(differs.values())[:3])
   raise UserError(
     f"{experiment.workdir} belongs to another experiment, which differs in "
-    f"{what}; give another --workdir"
+    f"{what} (says {path}); give another --workdir"
   )
+
+
+def _differences(there: Mapping, here: Mapping) -> dict[str, str]:
+  """What tells two experiments apart: key -> words, as in config.json."""
+  old, new = (flatten(ConfigDict(c["config"])) for c in (there, here))
+  settings = [c["identity"].get("settings", "the usual") for c in (there, here)]
+  differs = {
+    key: f"{key} ({old.get(key)} there, {new.get(key)} here)"
+    for key in sorted(old.keys() | new.keys())
+    if old.get(key) != new.get(key)
+  }
+  if settings[0] != settings[1]:
+    text = "{} there, {} here".format(*settings)
+    differs = {"settings": f"settings of jax ({text})"} | differs
+  if there["identity"]["data"] != here["identity"]["data"]:
+    differs["data themselves"] = "the data themselves"
+  return differs
+
+
+def numerics() -> dict[str, str]:
+  """Global settings of jax that decide bits, where they are not the usual."""
+  usual = dict(
+    jax_enable_x64=False,
+    jax_default_matmul_precision=None,
+    jax_threefry_partitionable=True,
+  )
+  changed = {k: getattr(jax.config, k) for k in usual}
+  changed = {k: v for k, v in changed.items() if v != usual[k]}
+  text = ", ".join(f"{k}={v}" for k, v in changed.items())
+  return dict(settings=text) if text else {}
 
 
 def config_hash(config: ConfigDict, groups: Sequence[str] = ()) -> str:
@@ -246,8 +286,11 @@ def json_hash(value: Any) -> str:
   return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def flatten(config: ConfigDict) -> dict[str, Any]:
-  """Dotted path -> value in its one JSON form, for what enters the hash."""
+def flatten(config: ConfigDict, group: str = "") -> dict[str, Any]:
+  """Dotted path -> value in its one JSON form, for what enters the hash.
+
+  With `group`, of this top-level group alone.
+  """
 
   def walk(prefix: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
@@ -266,7 +309,7 @@ def flatten(config: ConfigDict) -> dict[str, Any]:
     del training["privacy"]  # idle, and runs older than it stay what they are
   if "simulation" not in plain.get("stages", ()):
     plain.pop("simulations", None)  # likewise
-  return walk("", plain)
+  return walk("", {group: plain[group]} if group else plain)
 
 
 def code_hash(roots: Iterable[ModuleType]) -> str:

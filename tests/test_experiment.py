@@ -1,11 +1,14 @@
 import types
 
+import jax
 import pytest
 
 from informed_recon import experiment as experiments
+from informed_recon import stages
 from informed_recon.models import convnet
 from informed_recon.training import loop
 from informed_recon.training.mechanisms import none
+from informed_recon.types import UserError
 
 SOURCE = '''
 """What it is."""
@@ -48,3 +51,31 @@ def test_the_code_behind_a_store_is_found_by_its_imports():
   assert "informed_recon.models.layers.convolution" in names
   assert "informed_recon.types" not in names
   assert not any("attacks" in name or "stages" in name for name in names)
+
+
+@pytest.mark.parametrize(
+  "setting, value",
+  [
+    ("jax_threefry_partitionable", False),
+    ("jax_default_matmul_precision", "bfloat16"),
+  ],
+)
+def test_a_global_setting_that_decides_bits_makes_another_run(
+  tiny_config, tmp_path, setting, value
+):
+  usual = getattr(jax.config, setting)
+  experiments.enter(stages.build(tiny_config(), tmp_path / "run"))
+  try:
+    jax.config.update(setting, value)
+    other = stages.build(tiny_config(), tmp_path / "run")
+    with pytest.raises(UserError, match=f"{setting}={value}"):
+      experiments.enter(other)
+  finally:
+    jax.config.update(setting, usual)
+  experiments.enter(stages.build(tiny_config(), tmp_path / "run"))
+
+
+def test_float64_is_refused_before_anything_is_written(tiny_config, tmp_path):
+  with jax.enable_x64(True):
+    with pytest.raises(UserError, match="unset JAX_ENABLE_X64"):
+      stages.build(tiny_config(), tmp_path / "run")

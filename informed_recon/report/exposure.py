@@ -31,6 +31,7 @@ class Exposure(NamedTuple):
   most: Sequence[Sequence[str]]  # cells; a data URI is a picture
   least: Sequence[Sequence[str]]
   classes: Sequence[Sequence[str]]  # class, targets, recovered, median error
+  link: str  # to all of them, from the page
 
 
 def gallery(run: Run, order: np.ndarray, best: str) -> Gallery | None:
@@ -106,7 +107,8 @@ def exposure(run: Run, best: str) -> Exposure:
     [cell for cell, keep in zip(row, some) if keep] for row in [header, *rows]
   )
   least = rows[max(MOST, len(rows) - LEAST) :]
-  return Exposure(header, rows[:MOST], least, _classes(run, best))
+  link = f"{run.experiment.evaluation.name}/per_target.csv"
+  return Exposure(header, rows[:MOST], least, _classes(run, best), link)
 
 
 def _row(

@@ -96,7 +96,7 @@ def page(experiment: Experiment, results: Mapping) -> Page:
 
 
 def _read(experiment: Experiment, results: Mapping) -> Run:
-  folder = experiment.workdir / "evaluation"
+  folder = experiment.evaluation
   errors = files.read_arrays(folder / "per_target.npz")
   attacks = {
     name: answers.read(experiment.workdir, name) for name in results["attacks"]

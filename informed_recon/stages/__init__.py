@@ -22,6 +22,7 @@ from informed_recon.experiment import Experiment
 from informed_recon.storage import claims, files
 from informed_recon.types import UserError
 
+TIMING = "timing.json"
 CLAIM = "run"  # beside it lies the claim of the process that runs a workdir
 
 
@@ -99,19 +100,26 @@ def _first_process(workdir: pathlib.Path) -> dict:
 
 
 def _run(experiment: Experiment) -> dict:
-  timing_path = experiment.workdir / "timing.json"
   for stage in experiment.config.stages:
-    timing = files.read_json(timing_path) if timing_path.exists() else {}
+    took = timing(experiment)
     start = time.perf_counter()
     registry.find("stages", stage).run(experiment)
     seconds = time.perf_counter() - start
-    timing[stage] = round(timing.get(stage, 0.0) + seconds, 3)
-    files.write_json(timing_path, timing)
-  evaluation = experiment.workdir / "evaluation/results.json"
-  results = files.read_json(evaluation) if evaluation.exists() else {}
-  results |= dict(timing_seconds=timing, environment=environment())
+    took[stage] = round(took.get(stage, 0.0) + seconds, 3)
+    files.write_json(experiment.workdir / TIMING, took)
+  results = files.read_json(experiment.evaluation / "results.json")
+  results |= dict(timing_seconds=took, environment=environment())
   files.write_json(experiment.workdir / "results.json", results)
   return results
+
+
+def timing(experiment: Experiment) -> dict[str, float]:
+  """Stage -> seconds it took in all starts; what is damaged is forgotten."""
+  try:
+    found = files.read_json(experiment.workdir / TIMING)
+    return {str(k): float(v) for k, v in found.items()}
+  except (FileNotFoundError, files.Damaged, AttributeError, TypeError):
+    return {}
 
 
 def reporter(config: ConfigDict) -> ModuleType:

@@ -59,27 +59,30 @@ def run(experiment: Experiment) -> None:
   optimum = _fitted(experiment)
   released = _perturbed(experiment, *optimum)
   workdir, with_noise = experiment.workdir, experiment.config.convex.noise > 0
-  if not answers.path(workdir, "convex").exists():
+  computed, floors = workdir / COMPUTED, workdir / "convex/fisher.npz"
+  if not (answers.intact(workdir, "convex") and files.arrays_intact(computed)):
     found = _closed_form(experiment, *released)
     # Trusted or not: what a report holds the self-check against.
-    files.write_arrays(workdir / COMPUTED, x=_computed(experiment, found))
+    files.write_arrays(computed, x=_computed(experiment, found))
     said = _answers(experiment, found)
     answers.write(workdir, "convex", answers.Attack("convex", said))
-  if with_noise and not answers.path(workdir, "convex_noisy").exists():
+  if with_noise and not (
+    answers.intact(workdir, "convex_noisy") and files.arrays_intact(floors)
+  ):
     found, floor = _noisy(experiment, optimum, released)
-    files.write_arrays(workdir / "convex/fisher.npz", mse=floor)
+    files.write_arrays(floors, mse=floor)
     # A probable record is a better answer than the mean where it is unsure.
     said = _answers(experiment, found)._replace(x=_computed(experiment, found))
     answers.write(workdir, "convex_noisy", answers.Attack("convex_noisy", said))
-  about_path = experiment.workdir / "released_model.json"
-  if not about_path.exists():
-    about = _about(experiment, *released)
+
+  def about() -> dict:
+    said = _about(experiment, *released)
     if with_noise:
-      floor = files.read_arrays(experiment.workdir / "convex/fisher.npz")["mse"]
-      about |= dict(
-        privacy=_privacy(experiment), fisher_mse_median=float(np.median(floor))
-      )
-    files.write_json(about_path, about)
+      floor = float(np.median(files.read_arrays(floors)["mse"]))
+      said |= dict(privacy=_privacy(experiment), fisher_mse_median=floor)
+    return said
+
+  files.kept_sealed(workdir / "released_model.json", about)
 
 
 def _fitted(experiment: Experiment) -> tuple[np.ndarray, np.ndarray]:
@@ -93,7 +96,7 @@ def _fitted(experiment: Experiment) -> tuple[np.ndarray, np.ndarray]:
     tqdm(range(0, len(targets.y), size), desc="fit", unit="chunk")
   ):
     path = experiment.workdir / "convex" / f"part-{i:05d}.npz"
-    if not path.exists():
+    if not files.arrays_intact(path):
       # What all targets share is computed once, and only where it is needed.
       fit_many = fit_many or fitting_many.make_fit_many(
         config.family,

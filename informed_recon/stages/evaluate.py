@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from tqdm import tqdm
 
+from informed_recon import experiment as experiments
 from informed_recon import models, prng
 from informed_recon.dp import overview, priors
 from informed_recon.evaluation import baselines, judge, metrics, scoring
@@ -58,13 +59,11 @@ def check(experiment: Experiment) -> None:
 def run(experiment: Experiment) -> None:
   """Leaves `evaluation/results.json`, `per_target.npz`, `guesses.npz` and, for
   people, `per_target.csv`: how exposed each record is."""
-  directory = experiment.workdir / "evaluation"
-  attacks = answers.read_all(experiment.workdir)
-  path = directory / "results.json"
-  if (
-    path.exists() and files.read_json(path)["attacks"].keys() == attacks.keys()
-  ):
+  directory = experiment.evaluation
+  seal, made_from = directory / ".done.json", _made_from(experiment)
+  if files.folder_intact(seal, directory, made_from):
     return
+  attacks = answers.read_all(experiment.workdir)
   guesses = _baselines(experiment)
   everyone = {name: Answers(guess) for name, guess in guesses.items()}
   everyone |= {name: attack.answers for name, attack in attacks.items()}
@@ -85,19 +84,33 @@ def run(experiment: Experiment) -> None:
   files.write_text(
     directory / "per_target.csv", _table(experiment, attacks, errors)
   )
-  released = files.read_json(experiment.workdir / "released_model.json")
+  released = files.read_sealed(experiment.workdir / "released_model.json")
   # Where its maker claims no privacy, there is none.
   privacy = released.pop("privacy", dict(mechanism="none", epsilon=None))
   if privacy["mechanism"] != "none":
     privacy |= _limits(experiment, privacy)
   files.write_json(
-    path,
+    directory / "results.json",
     dict(
       attacks={name: rows[name] for name in attacks},
       baselines={name: rows[name] for name in guesses},
       released_model=released,
       privacy=privacy,
     ),
+  )
+  files.seal_folder(seal, directory, made_from)
+
+
+def _made_from(experiment: Experiment) -> str:
+  """Digest of what the scores of a run depend on and may change in it."""
+  workdir = experiment.workdir
+  inputs = [*sorted((workdir / answers.FOLDER).glob("*.npz"))]
+  inputs.append(workdir / "released_model.json")
+  return experiments.json_hash(
+    [
+      experiments.flatten(experiment.config, "evaluation"),
+      {path.name: files.digest(path) for path in inputs},
+    ]
   )
 
 

@@ -74,8 +74,9 @@ def check(experiment: Experiment) -> None:
 
 def run(experiment: Experiment) -> None:
   """Leaves `prior_aware/point-*/part-*.npz` and `evaluation/results.json`."""
-  path = experiment.workdir / "evaluation/results.json"
-  if path.exists():
+  directory = experiment.evaluation
+  seal = directory / ".done.json"
+  if files.folder_intact(seal, directory):
     return
   points = [
     _point(experiment, sigma, trials)
@@ -83,7 +84,7 @@ def run(experiment: Experiment) -> None:
   ]
   model, private = experiment.model(), experiment.config.training.privacy
   files.write_json(
-    path,
+    directory / "results.json",
     dict(
       attacks={},
       baselines={},
@@ -104,6 +105,7 @@ def run(experiment: Experiment) -> None:
       ),
     ),
   )
+  files.seal_folder(seal, directory)
 
 
 def _noise(experiment: Experiment) -> list[float]:
@@ -131,9 +133,8 @@ def _play(
   settings, perf = experiment.config.prior_aware, experiment.config.perf
   folder = experiment.workdir / "prior_aware"
   # A resumed run has the parts, and the bits, of the one that began.
-  if not (folder / "chunk.json").exists():
-    files.write_json(folder / "chunk.json", perf.chunk_trials)
-  size = files.read_json(folder / "chunk.json")
+  files.write_new_sealed(folder / "chunk.json", dict(trials=perf.chunk_trials))
+  size = files.read_sealed(folder / "chunk.json")["trials"]
   records = [
     Records(*map(jnp.asarray, experiment.records(part)))
     for part in ("fixed", "targets", "accuracy")
@@ -146,7 +147,7 @@ def _play(
       for start in range(0, trials, size):
         path = folder / f"point-{i}" / f"part-{start:06d}.npz"
         count = min(size, trials - start)
-        if not path.exists():
+        if not files.arrays_intact(path):
           ids = i * trials + start + np.arange(size) % count
           found = play(
             *(experiment.key, ids.astype(np.int32), *records),

@@ -30,7 +30,7 @@ def check(experiment: Experiment) -> None:
 def run(experiment: Experiment) -> None:
   """Leaves `attacks/NAME.npz` with the reconstruction of every target."""
   for name in experiment.config.reconstructors:
-    if not answers.path(experiment.workdir, name).exists():
+    if not answers.intact(experiment.workdir, name):
       said = answers.Attack("reconstructor", Answers(_attack(experiment, name)))
       answers.write(experiment.workdir, name, said)
 

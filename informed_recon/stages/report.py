@@ -11,7 +11,7 @@ from informed_recon.storage import files
 def run(experiment: Experiment) -> None:
   """Leaves `figures/*.png` and `report.html`."""
   workdir = experiment.workdir
-  results = files.read_json(workdir / "evaluation/results.json")
+  results = files.read_json(experiment.evaluation / "results.json")
   with matplotlib.rc_context(figures.STYLE):
     content = stages.reporter(experiment.config).page(experiment, results)
   html = page.render(
@@ -21,7 +21,7 @@ def run(experiment: Experiment) -> None:
       name: page.save_figure(workdir / f"figures/{name}.png", picture.figure)
       for name, picture in content.pictures.items()
     },
-    timing=files.read_json(workdir / "timing.json"),
+    timing=stages.timing(experiment),
     environment=stages.environment(),
     config=experiment.config.to_dict(),
   )

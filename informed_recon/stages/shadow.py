@@ -40,6 +40,11 @@ def check(experiment: Experiment) -> None:
       f"data set {experiment.dataset.name!r} has real responses; shadow models "
       "here are classifiers (stages=('convex', ...) fits regressions)"
     )
+  if jax.config.jax_enable_x64:
+    raise UserError(
+      "jax_enable_x64 is on, and models are trained in float32; unset "
+      "JAX_ENABLE_X64"
+    )
   experiment.privacy()
   _training(experiment)
   config, split = experiment.config, experiment.split
@@ -66,9 +71,9 @@ def run(experiment: Experiment) -> None:
     bad = store.missing(directory, len(getattr(experiment.split, part)))
     _fill(experiment, training, part, {chunk.path for chunk in bad})
     repair.tidy(directory)
-  about_path = experiment.workdir / "released_model.json"
-  if not about_path.exists():
-    files.write_json(about_path, _about(experiment))
+  files.kept_sealed(
+    experiment.workdir / "released_model.json", lambda: _about(experiment)
+  )
 
 
 def work(experiment: Experiment) -> None:
@@ -144,6 +149,7 @@ def _code(experiment: Experiment) -> dict[str, str]:
     jax=jax.__version__,
     jaxlib=jax.lib.__version__,
     device=jax.local_devices()[0].device_kind,
+    **experiments.numerics(),
   )
 
 
@@ -217,8 +223,11 @@ def _block(
       training.hparams,
       experiment.config.perf.block_mib << 20,
     )
-    files.write_new_json(path, min(size, cut))
-  return files.read_json(path)
+    files.write_new_sealed(path, dict(models=min(size, cut), of=directory.name))
+  found = files.read_sealed(path)
+  if found.get("of") != directory.name:
+    raise files.Damaged(path, "it is not of this store")
+  return found["models"]
 
 
 def _about(experiment: Experiment) -> dict:

@@ -1,5 +1,7 @@
 """Searches for the record behind each released model by simulating training."""
 
+import contextlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -55,7 +57,7 @@ def run(experiment: Experiment) -> None:
   """Leaves `attacks/NAME.npz` with the answer for the first targets of every
   entry of `simulations`, and `simulation/NAME/` with the way to each."""
   for name in experiment.config.simulations:
-    if not answers.path(experiment.workdir, name).exists():
+    if not answers.intact(experiment.workdir, name):
       found = _attack(experiment, name)
       said = answers.Attack("simulation", found, "training_passes")
       answers.write(experiment.workdir, name, said)
@@ -67,9 +69,10 @@ def _attack(experiment: Experiment, name: str) -> Answers:
   count = min(count, len(experiment.split.targets))
   directory = experiment.workdir / "simulation" / name
   paths = [directory / f"target-{i:05d}.npz" for i in range(count)]
-  done = {
-    i: files.read_arrays(path) for i, path in enumerate(paths) if path.exists()
-  }
+  done = {}
+  for i, path in enumerate(paths):
+    with contextlib.suppress(FileNotFoundError, files.Damaged):
+      done[i] = files.read_arrays(path)
   if len(done) < count:
     prior = None
     fixed = experiment.config.split.fixed

@@ -55,6 +55,14 @@ def read(workdir: pathlib.Path, name: str) -> Attack:
   return Attack(kind, Answers(**said), unit)
 
 
+def intact(workdir: pathlib.Path, name: str) -> bool:
+  """Whether the attack `name` has answered, and its file is undamaged."""
+  try:
+    return path(workdir, name).exists() and bool(read(workdir, name))
+  except files.Damaged:
+    return False
+
+
 def read_all(workdir: pathlib.Path) -> dict[str, Attack]:
   """Every attack of a run by name, in order of the names."""
   found = sorted((workdir / FOLDER).glob("*.npz"))

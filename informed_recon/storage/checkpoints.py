@@ -14,6 +14,8 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from informed_recon.storage import files
+
 
 def manager(directory: pathlib.Path) -> ocp.CheckpointManager:
   """Of this process alone: no waiting for processes that compute nothing."""
@@ -41,6 +43,11 @@ def save(checkpoints: ocp.CheckpointManager, step: int, state: dict) -> None:
     args = ocp.args.StandardSave(jax.device_get(_present(state)))
     checkpoints.save(step, args=args)
     checkpoints.wait_until_finished()
+    folder = pathlib.Path(checkpoints.directory)
+    files.seal_folder(_seal(checkpoints, step), folder / str(step))
+    for older in folder.glob(".seal-*.json"):
+      if older != _seal(checkpoints, step):
+        older.unlink(missing_ok=True)
   except ValueError as error:  # how a full disk comes out of tensorstore
     if not re.search("RESOURCE_EXHAUSTED|No space left", str(error)):
       raise
@@ -52,17 +59,28 @@ def save(checkpoints: ocp.CheckpointManager, step: int, state: dict) -> None:
 def restore(
   checkpoints: ocp.CheckpointManager, start: Callable[[], dict]
 ) -> dict:
-  """The last state written, else `start()`, whose shapes it must have."""
-  if checkpoints.latest_step() is None:
+  """The last state written, else `start()`, whose shapes it must have.
+
+  A checkpoint that is not what was written is removed: the computation starts
+  again, and ends with the same bits.
+  """
+  step = checkpoints.latest_step()
+  if step is None:
+    return start()
+  seal, folder = _seal(checkpoints, step), pathlib.Path(checkpoints.directory)
+  if seal.exists() and not files.folder_intact(seal, folder / str(step)):
+    checkpoints.delete(step)
     return start()
   like = jax.eval_shape(start)
   abstract = jax.tree.map(
     lambda leaf: np.empty(leaf.shape, leaf.dtype), _present(like)
   )
-  restored = checkpoints.restore(
-    checkpoints.latest_step(), args=ocp.args.StandardRestore(abstract)
-  )
+  restored = checkpoints.restore(step, args=ocp.args.StandardRestore(abstract))
   return like | restored
+
+
+def _seal(checkpoints: ocp.CheckpointManager, step: int) -> pathlib.Path:
+  return pathlib.Path(checkpoints.directory) / f".seal-{step}.json"
 
 
 def _present(state: dict) -> dict:

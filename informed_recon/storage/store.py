@@ -23,6 +23,8 @@ from informed_recon.storage import files
 from informed_recon.types import UserError
 
 MANIFEST = "manifest.json"
+# Of a store's `code`, what must not change while there is something to train.
+NUMERICS = ("jax", "jaxlib", "device", "products", "settings")
 
 
 class Store(NamedTuple):
@@ -50,13 +52,14 @@ def create(directory: pathlib.Path, store: Store, force: bool = False) -> dict:
       nevertheless, and notes that in its manifest, unless it cannot serve.
   """
   asked = dict(format=2, ids=[0, store.rows], **store._asdict())
-  files.write_new_json(directory / MANIFEST, asked)
+  files.write_new_sealed(directory / MANIFEST, asked)
   found = manifest(directory)
   for name in ("format", "params"):
     if found.get(name) != asked[name]:
       raise UserError(
         f"{directory} is a store of something else: its {name} is "
-        f"{found.get(name)}, not {asked[name]}; use another --workdir"
+        f"{found.get(name)}, not {asked[name]} (says {MANIFEST}); use another "
+        "--workdir"
       )
   if found["rows"] < store.rows:
     raise UserError(
@@ -67,13 +70,13 @@ def create(directory: pathlib.Path, store: Store, force: bool = False) -> dict:
   if differs and not force:
     raise UserError(
       f"{directory} is a store of something else, made with another "
-      f"{', '.join(differs[:3])}; use another --workdir, or --force to take "
-      "it as it is"
+      f"{', '.join(differs[:3])} (says {MANIFEST}); use another --workdir, or "
+      "--force to take it as it is"
     )
   news = sorted(set(differs) - set(found.get("forced", ())))
   if news:
     found["forced"] = found.get("forced", []) + news
-    files.write_json(directory / MANIFEST, found)
+    files.write_sealed(directory / MANIFEST, found)
   return found
 
 
@@ -95,7 +98,7 @@ def _differences(directory: pathlib.Path, found: dict, store: Store) -> list:
   code = differs("code", ("sources",))
   # A complete store may be read anywhere; nothing is mixed.
   if not code and missing(directory, store.rows):
-    code = differs("code", ("jax", "jaxlib", "device", "products"))
+    code = differs("code", NUMERICS)
   return code
 
 
@@ -105,11 +108,14 @@ def manifest(directory: pathlib.Path) -> dict:
   if not path.exists():
     raise UserError(f"no shadow store in {directory}; run its training stage")
   try:
-    return files.read_json(path)
-  except ValueError:
-    raise UserError(
-      f"{path} is damaged; put back a copy, or remove the store and train again"
-    ) from None
+    found = files.read_sealed(path)
+    if {"rows", "params", "chunk_rows", "about"} <= found.keys():
+      return found
+  except files.Damaged:
+    pass
+  raise UserError(
+    f"{path} is damaged; put back a copy, or remove the store and train again"
+  )
 
 
 class Chunk(NamedTuple):

@@ -276,8 +276,8 @@ def _starts(point: Point) -> str:
 def _progress(point: Point) -> str:
   log = point.workdir / "metrics.jsonl"
   try:
-    row = json.loads(log.read_text().splitlines()[-1])
-  except (OSError, IndexError, ValueError):
+    row = dict(json.loads(log.read_text().splitlines()[-1]))
+  except (OSError, IndexError, TypeError, ValueError):
     return ""
   stage = row.pop("stage", "")
   shown = {k: v for k, v in row.items() if isinstance(v, int | str)}

@@ -89,7 +89,7 @@ def test_a_claim_without_content_lives_until_it_is_stale(piece):
 
 HOLD = """
 import pathlib, sys, time
-from informed_recon import claims
+from informed_recon.storage import claims
 with claims.hold(pathlib.Path(sys.argv[1])) as mine:
   print(mine, flush=True)
   time.sleep(60)
