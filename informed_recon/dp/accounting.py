@@ -60,7 +60,8 @@ def dpsgd_epsilon(
     (even without noise, if the record is drawn with no more probability).
 
   Raises:
-    ValueError: an argument is out of its range.
+    ValueError: an argument is out of its range, or "pld" would need more
+      memory and time than `loss_distribution.LARGEST_GRID` stands for.
 
   >>> round(dpsgd_epsilon(10.0, 1.0, 100, 1e-5), 3)
   4.377
@@ -281,18 +282,21 @@ def _gaussian_epsilon(mu: float, delta: float) -> float:
     return float(dp_accounting.get_epsilon_gaussian(1 / mu, delta))
 
 
+@functools.lru_cache(maxsize=256)
 def _rdp_epsilon(sigma: float, q: float, steps: int, delta: float) -> float:
   orders = rdp.rdp_privacy_accountant.DEFAULT_RDP_ORDERS
   curve = rdp_curve(sigma, q, steps, orders)
   return float(rdp.compute_epsilon(orders, curve, delta)[0])
 
 
+@functools.lru_cache(maxsize=256)
 def _pld_epsilon(sigma: float, q: float, steps: int, delta: float) -> float:
   # Below 1e-8 the library's second differences of delta drown in round-off.
   interval = max(loss_distribution.grid_step(sigma, q), 1e-8)
   if interval > LARGEST_INTERVAL:
     # Epsilon is in the millions here; not sampling at all bounds it.
     return _gaussian_epsilon(math.sqrt(steps) / sigma, delta)
+  loss_distribution.check_size(sigma, q, steps, interval)
   one_step = privacy_loss_distribution.from_gaussian_mechanism(
     sigma, sampling_prob=q, value_discretization_interval=interval
   )

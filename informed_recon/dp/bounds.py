@@ -12,16 +12,18 @@ target is added to the known records.
 
 Names tell what a number is worth: `*_upper` and `*_lower` are bounds,
 `*_estimate` is not. Image priors have kappa below the smallest float, so each
-function takes `log_kappa=` (natural logarithm) in place of kappa. Scalars give
-a float, arrays an array of the same shape.
+function takes `log_kappa=` (natural logarithm) in place of kappa; where gamma
+underflows too, `log=True`, or the twin `log_*_upper`, answers with its
+logarithm. Scalars give a float, arrays an array of the same shape.
 """
 
+import functools
 import math
 
 import numpy as np
 from scipy import special
 
-from informed_recon.dp import accounting, checks, loss_distribution
+from informed_recon.dp import accounting, checks, loss_distribution, renyi
 
 METHODS = ("best", "pld", "rdp")
 # Where Renyi divergences are looked up; those close to 1 serve large epsilon,
@@ -36,19 +38,20 @@ ORDERS = np.concatenate(
 )
 
 
-def pure_dp_upper(kappa=None, epsilon=None, *, log_kappa=None):
+def pure_dp_upper(kappa=None, epsilon=None, *, log_kappa=None, log=False):
   """Reconstruction success under pure differential privacy.
 
-  gamma = kappa e^epsilon, capped at 1.
+  gamma = min(kappa e^epsilon, 1 - (1 - kappa) e^{-epsilon}).
 
-  Relation: any under which the released model is epsilon-DP when the target
-  is added to the known records.
+  Relation: any under which the released model is epsilon-DP, in both
+  directions, when the target is added to the known records.
   Source: Balle, Cherubin and Hayes, 2022 (reconstruction from pure DP).
 
   Args:
     kappa: blind success, in (0, 1].
     epsilon: in [0, inf], nats.
     log_kappa: log of kappa, in place of it.
+    log: whether to answer with the logarithm.
 
   Raises:
     ValueError: an argument is out of its range.
@@ -56,16 +59,20 @@ def pure_dp_upper(kappa=None, epsilon=None, *, log_kappa=None):
   >>> round(pure_dp_upper(0.1, 1.0), 4)
   0.2718
   """
-  return approx_dp_upper(kappa, epsilon, 0.0, log_kappa=log_kappa)
+  return approx_dp_upper(kappa, epsilon, 0.0, log_kappa=log_kappa, log=log)
 
 
-def approx_dp_upper(kappa=None, epsilon=None, delta=None, *, log_kappa=None):
+def approx_dp_upper(
+  kappa=None, epsilon=None, delta=None, *, log_kappa=None, log=False
+):
   """Reconstruction success under (epsilon, delta)-differential privacy.
 
-  gamma = kappa e^epsilon + delta, capped at 1.
+  gamma = min(kappa e^epsilon + delta, 1 - e^{-epsilon} (1 - delta - kappa)):
+  P(S) <= e^epsilon Q(S) + delta, and the same of the complement of S with P and
+  Q in turn (Kairouz, Oh and Viswanath, 2015, Section 2).
 
-  Relation: any under which the released model is (epsilon, delta)-DP when the
-  target is added to the known records.
+  Relation: any under which the released model is (epsilon, delta)-DP, in both
+  directions, when the target is added to the known records.
   Source: Balle, Cherubin and Hayes, 2022; Hayes, Mahloujifar and Balle, 2023.
 
   Args:
@@ -73,6 +80,7 @@ def approx_dp_upper(kappa=None, epsilon=None, delta=None, *, log_kappa=None):
     epsilon: in [0, inf], nats.
     delta: in [0, 1].
     log_kappa: log of kappa, in place of it.
+    log: whether to answer with the logarithm.
 
   Raises:
     ValueError: an argument is out of its range.
@@ -83,30 +91,42 @@ def approx_dp_upper(kappa=None, epsilon=None, delta=None, *, log_kappa=None):
   log_k = checks.log_kappa_of(kappa, log_kappa)
   epsilon = checks.nonnegative("epsilon", epsilon)
   delta = checks.real("delta", delta, "[0, 1]", lambda v: 0 <= v <= 1)
-  return checks.probability(_exp(log_k + epsilon) + delta)
+  with np.errstate(divide="ignore"):
+    there = np.logaddexp(log_k + epsilon, np.log(delta))
+    rest = np.maximum(-np.expm1(log_k) - delta, 0.0)
+    back = np.log1p(-np.exp(-epsilon) * rest)
+  return _answer(np.minimum(there, back), log_k, log)
 
 
-def rdp_upper(kappa=None, orders=None, epsilons=None, *, log_kappa=None):
+def rdp_upper(
+  kappa=None, orders=None, epsilons=None, *, log_kappa=None, log=False
+):
   """Reconstruction success under Renyi differential privacy.
 
-  gamma = min over alpha of (kappa e^{epsilon_alpha})^{(alpha - 1) / alpha},
-  capped at 1.
+  gamma = min over alpha of the largest g in [kappa, 1] for which coins of
+  probability g and kappa diverge by no more than epsilon_alpha,
+    g^alpha kappa^{1-alpha} + (1-g)^alpha (1-kappa)^{1-alpha}
+      <= e^{(alpha-1) epsilon_alpha},
+  as the event that the attack succeeds is such a coin. Its first term alone
+  gives (kappa e^{epsilon_alpha})^{(alpha - 1) / alpha}.
 
   Relation: the divergence of order alpha of the model trained with the target
   from the one without; a bound on both directions will do.
-  Source: Balle, Cherubin and Hayes, 2022 (reconstruction from Renyi DP).
+  Source: Balle, Cherubin and Hayes, 2022 (by the first term alone); van Erven
+  and Harremoes, 2014, Theorem 9 (data processing, for the whole divergence).
 
   Args:
     kappa: blind success, in (0, 1].
     orders: each above 1 and finite.
     epsilons: the divergence at each order, in [0, inf], nats.
     log_kappa: log of kappa, in place of it.
+    log: whether to answer with the logarithm.
 
   Raises:
     ValueError: an argument is out of its range.
 
   >>> round(rdp_upper(0.1, [2.0, 4.0], [1.0, 2.0]), 4)
-  0.5214
+  0.4932
   """
   log_k = checks.log_kappa_of(kappa, log_kappa)
   alpha = np.atleast_1d(np.asarray(orders, dtype=np.float64))
@@ -121,16 +141,16 @@ def rdp_upper(kappa=None, orders=None, epsilons=None, *, log_kappa=None):
     raise ValueError(
       f"epsilons must lie in [0, inf], one for each of orders, got {epsilons!r}"
     )
-  exponents = (1 - 1 / alpha) * (log_k[..., None] + divergence)
-  return checks.probability(_exp(exponents.min(axis=-1)))
+  found = renyi.log_largest(log_k[..., None], alpha, divergence)
+  return _answer(found.min(axis=-1), log_k, log)
 
 
-def zcdp_upper(kappa=None, rho=None, *, log_kappa=None):
+def zcdp_upper(kappa=None, rho=None, *, log_kappa=None, log=False):
   """Reconstruction success under rho-zero-concentrated privacy.
 
-  gamma = exp(-(sqrt(log 1/kappa) - sqrt(rho))^2) while rho < log 1/kappa, else
-  1: the Renyi bound with epsilon_alpha = alpha rho at its best order
-  sqrt(log(1/kappa) / rho).
+  `rdp_upper` with epsilon_alpha = alpha rho at 200 orders about the best order
+  of its first term, sqrt(log(1/kappa) / rho), by which gamma is at most
+  exp(-(sqrt(log 1/kappa) - sqrt(rho))^2) while rho < log 1/kappa, else 1.
 
   Relation: as for `rdp_upper`.
   Source: derived from the Renyi bound of Balle, Cherubin and Hayes, 2022;
@@ -140,20 +160,25 @@ def zcdp_upper(kappa=None, rho=None, *, log_kappa=None):
     kappa: blind success, in (0, 1].
     rho: in [0, inf].
     log_kappa: log of kappa, in place of it.
+    log: whether to answer with the logarithm.
 
   Raises:
     ValueError: an argument is out of its range.
 
-  >>> round(zcdp_upper(0.1, 0.5), 6)
-  0.518602
+  >>> round(zcdp_upper(0.1, 0.5), 3)
+  0.484
   """
   log_k = checks.log_kappa_of(kappa, log_kappa)
   rho = checks.nonnegative("rho", rho)
-  gap = np.maximum(np.sqrt(-log_k) - math.sqrt(rho), 0.0)
-  return checks.probability(_exp(-(gap**2)))
+  if rho == 0 or math.isinf(rho):
+    return _answer(log_k if rho == 0 else np.zeros_like(log_k), log_k, log)
+  best = np.clip(np.sqrt(-log_k / max(rho, 1e-300)), 1.0, 1e9)[..., None]
+  orders = 1 + np.geomspace(0.02, 3.0, 200) * np.maximum(best - 1, 0.1)
+  found = renyi.log_largest(log_k[..., None], orders, orders * rho)
+  return _answer(found.min(axis=-1), log_k, log)
 
 
-def gaussian_upper(kappa=None, mu=None, *, log_kappa=None):
+def gaussian_upper(kappa=None, mu=None, *, log_kappa=None, log=False):
   """Reconstruction success under mu-Gaussian differential privacy.
 
   gamma = Phi(Phi^{-1}(kappa) + mu). T full-batch steps at noise multiplier
@@ -168,6 +193,7 @@ def gaussian_upper(kappa=None, mu=None, *, log_kappa=None):
     kappa: blind success, in (0, 1].
     mu: in [0, inf].
     log_kappa: log of kappa, in place of it.
+    log: whether to answer with the logarithm.
 
   Raises:
     ValueError: an argument is out of its range.
@@ -177,10 +203,11 @@ def gaussian_upper(kappa=None, mu=None, *, log_kappa=None):
   """
   log_k = checks.log_kappa_of(kappa, log_kappa)
   mu = checks.nonnegative("mu", mu)
-  return checks.probability(special.ndtr(special.ndtri_exp(log_k) + mu))
+  found = special.log_ndtr(special.ndtri_exp(log_k) + mu)
+  return _answer(found, log_k, log)
 
 
-def laplace_upper(kappa=None, epsilon=None, *, log_kappa=None):
+def laplace_upper(kappa=None, epsilon=None, *, log_kappa=None, log=False):
   """Reconstruction success under the one-dimensional Laplace mechanism.
 
   kappa e^eps          while kappa < e^{-eps} / 2,
@@ -197,6 +224,7 @@ def laplace_upper(kappa=None, epsilon=None, *, log_kappa=None):
     kappa: blind success, in (0, 1].
     epsilon: sensitivity over noise scale, in [0, inf], nats.
     log_kappa: log of kappa, in place of it.
+    log: whether to answer with the logarithm.
 
   Raises:
     ValueError: an argument is out of its range.
@@ -207,11 +235,12 @@ def laplace_upper(kappa=None, epsilon=None, *, log_kappa=None):
   log_k = checks.log_kappa_of(kappa, log_kappa)
   epsilon = checks.nonnegative("epsilon", epsilon)
   shifted = log_k + epsilon
-  low = _exp(shifted)
-  middle = 1 - np.exp(-np.maximum(shifted, -math.log(2))) / 4
-  high = 1 + np.expm1(log_k) * math.exp(-epsilon)
-  below_half = np.where(shifted < -math.log(2), low, middle)
-  return checks.probability(np.where(log_k <= -math.log(2), below_half, high))
+  middle = np.log1p(-np.exp(-np.maximum(shifted, -math.log(2))) / 4)
+  with np.errstate(divide="ignore"):
+    high = np.log1p(np.expm1(log_k) * math.exp(-epsilon))
+  below_half = np.where(shifted < -math.log(2), shifted, middle)
+  found = np.where(log_k <= -math.log(2), below_half, high)
+  return _answer(found, log_k, log)
 
 
 def dpsgd_upper(
@@ -222,6 +251,7 @@ def dpsgd_upper(
   method: str = "best",
   *,
   log_kappa=None,
+  log=False,
 ):
   """Reconstruction success under DP-SGD with Poisson sampling.
 
@@ -246,6 +276,7 @@ def dpsgd_upper(
     steps: T, at least 1.
     method: "best", "pld" or "rdp".
     log_kappa: log of kappa, in place of it.
+    log: whether to answer with the logarithm.
 
   Raises:
     ValueError: an argument is out of its range.
@@ -259,37 +290,52 @@ def dpsgd_upper(
   )
   checks.method(method, METHODS)
   if math.isinf(sigma):
-    return checks.probability(np.exp(log_k))
+    return _answer(log_k, log_k, log)
   drawn = accounting.drawn_probability(q, steps)
-  candidates = [drawn + (1 - drawn) * np.exp(log_k)]
+  with np.errstate(divide="ignore"):
+    found = [np.logaddexp(np.log(drawn), np.log1p(-drawn) + log_k)]
   if sigma and method != "rdp":
-    candidates.append(_dpsgd_pld(log_k, sigma, q, steps))
+    found.append(_log_dpsgd_pld(log_k, sigma, q, steps))
   if sigma and method != "pld":
-    candidates.append(_dpsgd_rdp(log_k, sigma, q, steps))
-  # No bound lies below kappa; where one comes out so, it is by round-off.
-  least = np.minimum.reduce(candidates)
-  return checks.probability(np.maximum(least, np.exp(log_k)))
+    found.append(_log_dpsgd_rdp(log_k, sigma, q, steps))
+  return _answer(np.minimum.reduce(found), log_k, log)
 
 
-def _dpsgd_pld(
+# What underflows as a probability: the same functions, in logarithms.
+log_pure_dp_upper = functools.partial(pure_dp_upper, log=True)
+log_approx_dp_upper = functools.partial(approx_dp_upper, log=True)
+log_rdp_upper = functools.partial(rdp_upper, log=True)
+log_zcdp_upper = functools.partial(zcdp_upper, log=True)
+log_gaussian_upper = functools.partial(gaussian_upper, log=True)
+log_laplace_upper = functools.partial(laplace_upper, log=True)
+log_dpsgd_upper = functools.partial(dpsgd_upper, log=True)
+
+
+def _log_dpsgd_pld(
   log_k: np.ndarray, sigma: float, q: float, steps: int
 ) -> np.ndarray:
   if q == 1:
-    return gaussian_upper(mu=math.sqrt(steps) / sigma, log_kappa=log_k)
+    return log_gaussian_upper(mu=math.sqrt(steps) / sigma, log_kappa=log_k)
   epsilons, deltas = loss_distribution.delta_curve(sigma, q, steps)
-  least = [np.min(_exp(epsilons + one) + deltas) for one in log_k.flat]
+  log_deltas = np.log(deltas)
+  least = [
+    np.min(np.logaddexp(epsilons + one, log_deltas)) for one in log_k.flat
+  ]
   return np.reshape(least, log_k.shape)
 
 
-def _dpsgd_rdp(
+def _log_dpsgd_rdp(
   log_k: np.ndarray, sigma: float, q: float, steps: int
 ) -> np.ndarray:
   if q == 1:
-    return zcdp_upper(rho=0.5 * steps / sigma**2, log_kappa=log_k)
+    return log_zcdp_upper(rho=0.5 * steps / sigma**2, log_kappa=log_k)
   curve = accounting.rdp_curve(sigma, q, steps, ORDERS)
-  return rdp_upper(orders=ORDERS, epsilons=curve, log_kappa=log_k)
+  return log_rdp_upper(orders=ORDERS, epsilons=curve, log_kappa=log_k)
 
 
-def _exp(exponent: np.ndarray) -> np.ndarray:
-  """e to the exponent, which no probability needs above 0."""
-  return np.exp(np.minimum(exponent, 0.0))
+def _answer(log_gamma: np.ndarray, log_kappa: np.ndarray, log: bool):
+  """No bound lies below kappa or above 1; where one does, it is round-off."""
+  capped = np.clip(log_gamma, log_kappa, 0.0)
+  if not log:
+    return checks.probability(np.exp(capped))
+  return float(capped) if np.ndim(capped) == 0 else capped

@@ -18,6 +18,9 @@ from scipy import fft, signal, special
 # Mass that may be cut off the two ends of the composed losses together. It is
 # counted as a loss of infinity, so it is the floor of every delta.
 TAIL_MASS = 1e-15
+# Points of a composed grid: 32 MB an array, about a second and half a gigabyte
+# for one curve.
+LARGEST_GRID = 2**22
 # One step is followed this many deviations out; what lies beyond (7.6e-24)
 # is counted as a loss of infinity as well.
 DEVIATIONS = 10.0
@@ -44,9 +47,13 @@ def delta_curve(
 
   Returns:
     Increasing epsilons and, for each, a delta in (0, 1].
+
+  Raises:
+    ValueError: more steps than memory and time are meant for.
   """
   step = grid_step(sigma, q)
   lowest, probs, beyond = _one_step(sigma, q, step)
+  check_size(sigma, q, steps, step)
   lowest, probs, lost = _compose(lowest, probs, steps)
   infinite = lost - math.expm1(steps * math.log1p(-beyond))
   # delta_j = sum_{i > j} p_i (1 - e^{-(i - j) step}), written as a sum of
@@ -60,17 +67,34 @@ def delta_curve(
   return epsilons, np.minimum(deltas, 1.0)
 
 
+def check_size(sigma: float, q: float, steps: int, step: float) -> None:
+  """Refuses what would take more memory and time than anyone expects.
+
+  Raises:
+    ValueError: the sum of `steps` losses needs more than `LARGEST_GRID` points.
+  """
+  start, stop = _window(_one_step(sigma, q, step)[1], steps)
+  if stop - start > LARGEST_GRID:
+    raise ValueError(
+      f"steps = {steps:,} at this noise multiplier and sampling probability "
+      f"need privacy losses at {stop - start:,} points, more than "
+      f"{LARGEST_GRID:,}; take method='rdp', or fewer steps"
+    )
+
+
 def grid_step(sigma: float, q: float) -> float:
   """A grid fine enough for T steps of any T, in nats.
 
   A grid as coarse as a fraction f of the deviation of one loss inflates its
   variance by f^2 / 6 or less, at one step as after T: f = 1/16 costs epsilon
-  about 3e-4 of itself. The number of points stays between 2,000 and 2^16.
+  about 3e-4 of itself. The deviation is that of the loss with the target: that
+  of dP/dQ, which central limits suggest, is far larger where rare draws make
+  most of it. The number of points stays between 2,000 and 2^16.
   """
   low, high = _loss_range(sigma, q)
-  deviation = q * math.sqrt(math.expm1(min(1 / sigma**2, 700.0)))
   width = high - low
-  return min(max(deviation / 16, width / 2**16), width / 2000)
+  fine = _loss_deviation(sigma, q) / 16
+  return min(max(fine, width / 2**16), width / 2000)
 
 
 def mixture_loss(own: np.ndarray, q: float) -> np.ndarray:
@@ -87,6 +111,21 @@ def _loss_range(sigma: float, q: float) -> tuple[float, float]:
   half = 0.5 / sigma**2
   low, high = mixture_loss(np.array([-reach - half, reach + half]), q)
   return float(low), float(high)
+
+
+def _loss_deviation(sigma: float, q: float) -> float:
+  """The standard deviation of one loss under P, to a few digits."""
+  z = np.linspace(-DEVIATIONS, DEVIATIONS, 4001)
+  law = np.exp(-(z**2) / 2)
+  law /= law.sum()
+  half = 0.5 / sigma**2
+  without, with_target = (
+    mixture_loss(z / sigma + shift, q) for shift in (-half, half)
+  )
+  mean, square = (
+    (1 - q) * law @ without**k + q * law @ with_target**k for k in (1, 2)
+  )
+  return math.sqrt(max(square - mean**2, 0.0))
 
 
 def _gaussian_loss(loss: np.ndarray, q: float) -> np.ndarray:

@@ -19,7 +19,7 @@ def all_upper(
     batches the trade-off function of the Gaussian mechanism.
   - "rdp": the RDP bound alone.
   - "zcdp": of the same noise at full batch (full batch only).
-  - "epsilon_delta": kappa e^epsilon + delta.
+  - "epsilon_delta": of the stated pair, in both directions.
 
   Relation: add one record, the target, to those known.
 
@@ -35,7 +35,7 @@ def all_upper(
   >>> noise = dict(noise_multiplier=10.0, sampling_probability=1.0, steps=100)
   >>> found = all_upper(noise | dict(epsilon=4.38, delta=1e-5), 0.1)
   >>> [round(found[name], 3) for name in NAMES]
-  [0.389, 0.519, 0.519, 1.0]
+  [0.389, 0.484, 0.484, 0.989]
   """
   blind = dict(kappa=kappa, log_kappa=log_kappa)
   sigma, q = privacy["noise_multiplier"], privacy["sampling_probability"]

@@ -46,16 +46,20 @@ door = pytest.mark.parametrize("name", DOORS)
 @pytest.mark.parametrize(
   "setting, by_pld, by_rdp",
   [
-    (SUBSAMPLED, (0.0292, 0.1943, 0.2319), (0.0350, 0.2301, 0.2740)),
-    (FULL, (0.0924, 0.3891, 0.4402), (0.1262, 0.5189, 0.5829)),
+    (SUBSAMPLED, (0.0292, 0.1943, 0.2319), None),
+    (FULL, (0.0924, 0.3891, 0.4402), (None, 0.4837, None)),
   ],
 )
 def test_check_values_of_dpsgd(setting, by_pld, by_rdp):
   kappa = np.array([0.01, 0.1, 0.125])
   found = bounds.dpsgd_upper(kappa, *setting, method="pld")
   np.testing.assert_allclose(found, by_pld, rtol=2e-3)
-  found = bounds.dpsgd_upper(kappa, *setting, method="rdp")
-  np.testing.assert_allclose(found, by_rdp, rtol=1e-3)
+  whole = bounds.dpsgd_upper(kappa, *setting, method="rdp")
+  first_term = (0.0350, 0.2301, 0.2740), (0.1262, 0.5189, 0.5829)
+  assert np.all(whole < first_term[setting == FULL])
+  assert np.all(whole > found)
+  if by_rdp:
+    assert whole[1] == pytest.approx(by_rdp[1], abs=1e-4)
   np.testing.assert_allclose(
     bounds.dpsgd_upper(kappa, *setting), by_pld, rtol=2e-3
   )
@@ -63,7 +67,7 @@ def test_check_values_of_dpsgd(setting, by_pld, by_rdp):
 
 @pytest.mark.parametrize(
   "kappa, mu, exact, by_zcdp",
-  [(0.1, 1.0, 0.389144, 0.518602), (0.01, 2.0, 0.372081, 0.585399)],
+  [(0.1, 1.0, 0.389144, 0.483730), (0.01, 2.0, 0.372081, 0.548678)],
 )
 def test_check_values_of_gaussian_and_zcdp(kappa, mu, exact, by_zcdp):
   assert bounds.gaussian_upper(kappa, mu) == pytest.approx(exact, abs=1e-6)
@@ -72,9 +76,14 @@ def test_check_values_of_gaussian_and_zcdp(kappa, mu, exact, by_zcdp):
 
 def test_simple_bounds_by_hand():
   assert bounds.pure_dp_upper(0.1, math.log(3)) == pytest.approx(0.3)
-  assert bounds.pure_dp_upper(0.5, 5.0) == 1.0
+  assert bounds.pure_dp_upper(0.5, 5.0) == pytest.approx(1 - 0.5 * math.exp(-5))
+  assert bounds.pure_dp_upper(0.5, 1.0) == pytest.approx(0.8161, abs=1e-4)
+  assert bounds.approx_dp_upper(0.125, 3.0, 0.0) == pytest.approx(
+    0.9564, abs=1e-4
+  )
   assert bounds.approx_dp_upper(0.1, math.log(3), 0.05) == pytest.approx(0.35)
-  assert bounds.rdp_upper(0.25, [2.0], [0.0]) == pytest.approx(0.5)
+  assert bounds.rdp_upper(0.25, [2.0], [0.0]) == pytest.approx(0.25)
+  assert bounds.rdp_upper(1e-3, [2.0], [0.1]) == pytest.approx(0.0113, abs=1e-4)
 
 
 @door

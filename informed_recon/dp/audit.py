@@ -1,0 +1,375 @@
+"""Lower confidence limits on epsilon from attacks. Each name tells what is
+assumed beside independent trials:
+
+- `converse.epsilon_lower`: nothing; success of reconstruction.
+- `gdp_epsilon_lower`, `gdp_rank_epsilon_lower`: the trade-off of the mechanism
+  is Gaussian (full-batch Gaussian noise is; subsampled noise is nearly).
+- `dpsgd_epsilon_lower`: it is that of DP-SGD at this sampling and so many
+  steps; the noise multiplier alone is in question.
+- `threshold_epsilon_lower`: nothing; scores of members and others.
+- `one_run_epsilon_lower`: nothing, many canaries in one run.
+- `one_run_gdp_epsilon_lower`: a Gaussian trade-off, many canaries in one run.
+
+Every limit is 0 where the measurement says nothing, exceeds the true epsilon in
+at most 1 - confidence of repetitions, and is finite: with two or three records
+at 95% the assumption-free ones answer 0 or little more, however clear the
+scores, and beyond epsilon of about log(trials) they cannot follow.
+"""
+
+import math
+import warnings
+
+import dp_accounting
+import numpy as np
+from scipy import optimize, special, stats
+
+from informed_recon.dp import bounds, checks, intervals, planner
+
+LARGEST_MU = 200.0
+MUCH_NOISE = 1e6  # what it would not refute refutes nothing
+SIMULATIONS = 20_000  # of the rank statistic of few records
+FEW = 400  # pairs
+
+
+def gdp_epsilon_lower(
+  successes: int,
+  trials: int,
+  kappa: float,
+  delta: float,
+  confidence: float = 0.95,
+) -> float:
+  """Epsilon at delta of a Gaussian mechanism, from measured reconstructions.
+
+  mu >= Phi^{-1}(p) - Phi^{-1}(kappa), with p the Clopper-Pearson lower limit of
+  success, and epsilon as mu-GDP has it at delta.
+
+  Source: Dong, Roth and Su, 2022, Corollary 2.13; Nasr et al., 2023 (audits by
+  the Gaussian trade-off).
+
+  Args:
+    successes: trials in which the target was named, or came within eta.
+    trials: independent trials, each with its own target and training.
+    kappa: blind success, in (0, 1).
+    delta: in (0, 1).
+    confidence: in (0, 1).
+
+  Raises:
+    ValueError: an argument is out of its range.
+
+  >>> round(gdp_epsilon_lower(60, 100, 0.01, 1e-5), 1)
+  12.3
+  """
+  kappa = checks.real("kappa", kappa, "(0, 1]", lambda v: 0 < v <= 1)
+  success = intervals.clopper_pearson_lower(successes, trials, confidence)
+  if success <= kappa:
+    return _gaussian_epsilon(0.0, delta)
+  return _gaussian_epsilon(
+    float(special.ndtri(success) - special.ndtri(kappa)), delta
+  )
+
+
+def dpsgd_epsilon_lower(
+  successes: int,
+  trials: int,
+  kappa: float,
+  sampling_probability: float,
+  steps: int,
+  delta: float,
+  confidence: float = 0.95,
+) -> float:
+  """Epsilon of DP-SGD from measured reconstructions, the noise in question.
+
+  The noise multiplier at which `bounds.dpsgd_upper` is the lower limit of
+  success; with more noise the bound would be refuted.
+
+  Args:
+    successes, trials, kappa, delta, confidence: as in `gdp_epsilon_lower`.
+    sampling_probability: q in (0, 1].
+    steps: T, at least 1.
+
+  Raises:
+    ValueError: an argument is out of its range.
+
+  >>> round(dpsgd_epsilon_lower(60, 100, 0.01, 1.0, 100, 1e-5), 1)
+  12.3
+  """
+  kappa = checks.real("kappa", kappa, "(0, 1]", lambda v: 0 < v <= 1)
+  success = intervals.clopper_pearson_lower(successes, trials, confidence)
+  setting = sampling_probability, steps
+  if success <= bounds.dpsgd_upper(kappa, MUCH_NOISE, *setting):
+    return 0.0
+  found = planner.plan(success, *setting, delta, kappa)
+  # Without noise nothing would be refuted: the draws alone explain success.
+  return found.epsilon if found.noise_multiplier else math.inf
+
+
+def threshold_epsilon_lower(
+  members, others, delta: float = 0.0, confidence: float = 0.95
+) -> float:
+  """Epsilon from scores of members and others, at the best of many thresholds.
+
+  Thresholds are the scores of fixed ranks among the others (and, for the
+  mirrored test, among the members): 1, 2, 4, ... and eighths. The share above
+  the k-th largest of n independent scores is Beta(k, n - k + 1), the count of
+  the other group above it binomial. A union bound pays for all of them, so that
+  the best may be chosen afterwards. Ties are broken at random, as they would be
+  by an adversary.
+
+  Source: this project's; limits by Clopper and Pearson, 1934, and the law of
+  order statistics.
+
+  Args:
+    members: scores of records that were trained on, each of its own training.
+    others: scores of records that were not.
+    delta: in [0, 1].
+    confidence: in (0, 1).
+
+  Raises:
+    ValueError: an argument is out of its range.
+
+  >>> rng = np.random.default_rng(0)
+  >>> members, others = rng.normal(2, 1, 500), rng.normal(size=500)
+  >>> found = threshold_epsilon_lower(members, others)
+  >>> 1.5 < found < 3
+  True
+  """
+  a, b = _broken_ties(members, others)
+  delta = checks.real("delta", delta, "[0, 1]", lambda v: 0 <= v <= 1)
+  level = checks.real("confidence", confidence, "(0, 1)", lambda v: 0 < v < 1)
+  tests = [(a, b), (-b, -a)]  # high scores say member; low ones say other
+  share = (1 - level) / (2 * sum(len(_ranks(len(n))) for _, n in tests))
+  best = 1.0
+  for positive, negative in tests:
+    ordered = np.sort(negative)[::-1]
+    for k in _ranks(len(ordered)):
+      false = stats.beta.isf(share, k, len(ordered) - k + 1)
+      hits = int(np.sum(positive >= ordered[k - 1]))
+      if hits:
+        true = special.betaincinv(hits, len(positive) - hits + 1, share)
+        best = max(best, (true - delta) / false)
+        if true < 1:
+          best = max(best, (1 - false - delta) / (1 - true))
+  return math.log(best)
+
+
+def gdp_rank_epsilon_lower(
+  members, others, delta: float, confidence: float = 0.95
+) -> float:
+  """Epsilon of a Gaussian mechanism from the ranks of all scores at once.
+
+  U counts the pairs in which the member scores higher. No test of a mu-GDP
+  mechanism lies above the Gaussian trade-off, so that U is at most, in law,
+  that of N(mu, 1) against N(0, 1). The answer is the largest mu that U refutes.
+  For many pairs U is taken as normal, with its exact mean and variance; for few
+  it is simulated; where all members score higher its law is integrated.
+
+  Source: this project's, by Mann and Whitney, 1947; Dong, Roth and Su, 2022.
+
+  Args:
+    members, others: as in `threshold_epsilon_lower`.
+    delta: in (0, 1).
+    confidence: in (0, 1).
+
+  Raises:
+    ValueError: an argument is out of its range.
+
+  >>> rng = np.random.default_rng(0)
+  >>> found = gdp_rank_epsilon_lower(
+  ...   rng.normal(1, 1, 500), rng.normal(size=500), 1e-5)
+  >>> 3 < found < 4.4  # the truth is 4.38
+  True
+  """
+  a, b = _broken_ties(members, others)
+  level = checks.real("confidence", confidence, "(0, 1)", lambda v: 0 < v < 1)
+  n, m = len(a), len(b)
+  pairs = int(np.sum(np.searchsorted(np.sort(b), a)))
+  tail = _tail_of_ranks(pairs, n, m)
+  if tail(0.0) > 1 - level:
+    return _gaussian_epsilon(0.0, delta)
+  high = 1.0
+  while tail(high) <= 1 - level:
+    high *= 2
+    if high > LARGEST_MU:
+      break
+  mu = optimize.bisect(lambda v: tail(v) - (1 - level), 0.0, high, xtol=1e-6)
+  return _gaussian_epsilon(max(mu - 1e-6, 0.0), delta)
+
+
+def one_run_epsilon_lower(
+  canaries: int,
+  guesses: int,
+  correct: int,
+  delta: float = 0.0,
+  confidence: float = 0.95,
+) -> float:
+  """Epsilon from one training run with many canaries, each in or out at random.
+
+  Each canary is in with probability 1/2; some are guessed about. Under
+  (epsilon, delta)-DP the number of right guesses exceeds v with probability at
+  most P[B >= v] + 2 m delta max_i P[v - i <= B < v] / i, B binomial with
+  probability e^eps / (1 + e^eps). The answer is the largest epsilon refuted.
+
+  Source: Steinke, Nasr and Jagielski, 2023, Theorem 5.2.
+
+  Args:
+    canaries: m, those that were tossed for.
+    guesses: how many of them were guessed about.
+    correct: how many of these guesses were right.
+    delta: in [0, 1].
+    confidence: in (0, 1).
+
+  Raises:
+    ValueError: an argument is out of its range.
+
+  >>> round(one_run_epsilon_lower(1000, 100, 95), 2)
+  2.17
+  """
+  m, r, v, delta, beta = _one_run(canaries, guesses, correct, delta, confidence)
+  back = np.arange(1, v + 1)
+
+  def p_value(epsilon: float) -> float:
+    law = stats.binom(r, special.expit(epsilon))
+    tail = law.sf(v - 1)
+    within = law.cdf(v - 1) - law.cdf(v - 1 - back)
+    return tail + 2 * m * delta * np.max(within / back, initial=0.0)
+
+  return _largest_refuted(p_value, beta)
+
+
+def one_run_gdp_epsilon_lower(
+  canaries: int,
+  guesses: int,
+  correct: int,
+  delta: float,
+  confidence: float = 0.95,
+) -> float:
+  """The same under the assumption of a Gaussian trade-off, which says more.
+
+  Source: Mahloujifar, Melis and Chaudhuri, 2024 ("Auditing f-differential
+  privacy in one run", for in-or-out canaries).
+
+  Args: as in `one_run_epsilon_lower`, with delta in (0, 1).
+
+  Raises:
+    ValueError: an argument is out of its range.
+
+  >>> found = one_run_gdp_epsilon_lower(1000, 100, 95, 1e-5)
+  >>> found > one_run_epsilon_lower(1000, 100, 95, 1e-5)
+  True
+  """
+  m, r, v, delta, beta = _one_run(canaries, guesses, correct, delta, confidence)
+  if v == 0:
+    return 0.0
+
+  def refuted(mu: float) -> bool:
+    """Whether so many right guesses have probability below beta."""
+    right, wrong = beta * v / m, beta * (r - v) / m
+    for i in range(v - 1, -1, -1):
+      shrunk = special.ndtr(special.ndtri(min(right, 1.0)) - mu)
+      if shrunk <= wrong:
+        break
+      right = min(1.0, right + i / (r - i) * (shrunk - wrong))
+      wrong = shrunk
+    return right + wrong > r / m
+
+  if not refuted(0.0):
+    return 0.0
+  low, high = 0.0, 1.0
+  while refuted(high) and high < LARGEST_MU:
+    low, high = high, 2 * high
+  for _ in range(50):
+    middle = (low + high) / 2
+    low, high = (middle, high) if refuted(middle) else (low, middle)
+  return _gaussian_epsilon(low, delta)
+
+
+def _one_run(canaries, guesses, correct, delta, confidence):
+  def count(name, value, low, high):
+    return int(
+      checks.real(
+        name,
+        value,
+        f"the integers from {low} to {high}",
+        lambda v: low <= v <= high and v % 1 == 0,
+      )
+    )
+
+  m = count("canaries", canaries, 1, 10**9)
+  r = count("guesses", guesses, 1, m)
+  v = count("correct", correct, 0, r)
+  delta = checks.real("delta", delta, "[0, 1]", lambda x: 0 <= x <= 1)
+  level = checks.real("confidence", confidence, "(0, 1)", lambda x: 0 < x < 1)
+  return m, r, v, delta, 1 - level
+
+
+def _largest_refuted(p_value, beta: float) -> float:
+  if p_value(0.0) > beta:
+    return 0.0
+  low, high = 0.0, 1.0
+  while p_value(high) <= beta and high < 100:
+    low, high = high, 2 * high
+  for _ in range(50):
+    middle = (low + high) / 2
+    low, high = (middle, high) if p_value(middle) <= beta else (low, middle)
+  return low
+
+
+def _gaussian_epsilon(mu: float, delta: float) -> float:
+  delta = checks.real("delta", delta, "(0, 1)", lambda v: 0 < v < 1)
+  if mu <= 0:
+    return 0.0
+  with np.errstate(divide="ignore"):
+    return float(dp_accounting.get_epsilon_gaussian(1 / mu, delta))
+
+
+def _ranks(count: int) -> list[int]:
+  """1, 2, 4, ... and eighths of the count."""
+  found = {2**i for i in range(count.bit_length()) if 2**i <= count}
+  found |= {max(1, round(count * i / 8)) for i in range(1, 8)}
+  return sorted(found)
+
+
+def _broken_ties(members, others) -> tuple[np.ndarray, np.ndarray]:
+  """Ranks in place of scores, ties in random order."""
+  parts = [np.asarray(s, dtype=np.float64) for s in (members, others)]
+  for name, part in zip(("members", "others"), parts):
+    if part.ndim != 1 or not len(part) or not np.all(np.isfinite(part)):
+      raise ValueError(
+        f"{name} must be a row of finite scores, got shape {part.shape}"
+      )
+  joint = np.concatenate(parts)
+  jitter = np.random.default_rng(0).random(len(joint))
+  ranks = np.empty(len(joint))
+  ranks[np.lexsort((jitter, joint))] = np.arange(len(joint))
+  return ranks[: len(parts[0])], ranks[len(parts[0]) :]
+
+
+def _tail_of_ranks(pairs: int, n: int, m: int):
+  """mu -> P[U >= pairs] for n draws of N(mu, 1) and m of N(0, 1)."""
+  nodes, law = np.polynomial.hermite_e.hermegauss(80)
+  law = law / law.sum()
+  if pairs == n * m:
+    x = np.linspace(-12, 12, 4001)
+    with warnings.catch_warnings():
+      warnings.simplefilter("ignore")
+      top = m * np.exp(stats.norm.logpdf(x) + (m - 1) * special.log_ndtr(x))
+    return lambda mu: float(
+      np.trapezoid(top * np.exp(n * special.log_ndtr(mu - x)), x)
+    )
+  if n * m <= FEW:
+    rng = np.random.default_rng(0)
+    up, down = (rng.standard_normal((SIMULATIONS, k)) for k in (n, m))
+    gaps = np.sort((down[:, None] - up[:, :, None]).reshape(SIMULATIONS, -1))
+    # U >= pairs once mu exceeds the gap of that rank.
+    needed = gaps[:, pairs - 1] if pairs else np.full(SIMULATIONS, -np.inf)
+    return lambda mu: (1 + np.sum(needed < mu)) / (1 + SIMULATIONS)
+
+  def tail(mu: float) -> float:
+    above = special.ndtr(mu / math.sqrt(2))
+    both = law @ special.ndtr(mu + nodes) ** 2
+    variance = n * m * (above * (1 - above) + (n + m - 2) * (both - above**2))
+    return float(
+      special.ndtr((n * m * above + 0.5 - pairs) / math.sqrt(variance))
+    )
+
+  return tail
