@@ -36,6 +36,7 @@ setup(
     "optax>=0.2.5",
     "orbax-checkpoint>=0.11.20",
     "pandas>=2.2",  # the audit's table
+    "safetensors>=0.4",  # released weights, torch's among them, by no pickle
     "scikit-learn>=1.5",
     "scipy>=1.13",
     "tensorflow-datasets>=4.9.7",

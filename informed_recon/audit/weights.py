@@ -146,20 +146,3 @@ def _flat(state: Mapping, before: str = "") -> Iterator:
     else:
       value = value.detach().cpu() if hasattr(value, "detach") else value
       yield f"{before}{name}", np.asarray(value)
-
-
-def fit(params: Any, like: Any) -> Any:
-  """Parameters of a file in the structure of `like`, which may be another kind
-  of tree with the same arrays in the same order.
-
-  Raises:
-    UserError: the arrays differ in number or shape.
-  """
-  given, wanted = jax.tree.leaves(params), jax.tree.leaves(like)
-  shapes = [[np.shape(a) for a in leaves] for leaves in (given, wanted)]
-  if shapes[0] != shapes[1]:
-    raise UserError(
-      f"the released parameters have shapes {shapes[0][:4]}, the recipe's "
-      f"{shapes[1][:4]}; a torch state dict goes through audit.from_torch"
-    )
-  return jax.tree.unflatten(jax.tree.structure(like), given)

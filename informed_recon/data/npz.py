@@ -16,28 +16,36 @@ from informed_recon.types import Records, UserError
 DAMAGED = (zipfile.BadZipFile, zlib.error)
 
 
-def load(spec: data.DataSpec) -> data.Dataset:
-  path = pathlib.Path(spec.path)
-  if not spec.path or not path.is_file():
-    raise UserError(
-      f"no data file {spec.path!r}; give one with --config.data.path=FILE.npz"
-    )
+def arrays(name: str, flag: str) -> dict[str, np.ndarray]:
+  """What the file `name` holds, `x` and `y` at least; `flag` gives its name.
+
+  Raises:
+    UserError: no such file, or another kind of file.
+  """
+  path = pathlib.Path(name)
+  if not name or not path.is_file():
+    raise UserError(f"no data file {name!r}; give one with {flag}=FILE.npz")
   try:
     file = np.load(path, allow_pickle=False)
     if isinstance(file, np.ndarray):
       raise ValueError("it holds one array without a name")
     with file:
-      arrays = dict(file)
+      found = dict(file)
   except (ValueError, EOFError, OSError, *DAMAGED) as error:
     raise UserError(
       f"{path} is not a plain .npz of arrays ({error}); "
       "write it with numpy.savez(path, x=x, y=y)"
     ) from None
-  if not {"x", "y"} <= arrays.keys():
+  if not {"x", "y"} <= found.keys():
     raise UserError(
-      f"{path} holds {sorted(arrays)}; it must hold arrays 'x' and 'y'"
+      f"{path} holds {sorted(found)}; it must hold arrays 'x' and 'y'"
     )
-  x, y = arrays["x"], arrays["y"]
+  return found
+
+
+def load(spec: data.DataSpec) -> data.Dataset:
+  found = arrays(spec.path, "--config.data.path")
+  path, x, y = pathlib.Path(spec.path), found["x"], found["y"]
   if x.dtype == np.uint8:
     x = data.images(x)
   elif x.ndim == 3:
@@ -47,7 +55,7 @@ def load(spec: data.DataSpec) -> data.Dataset:
   # Labels that are no integers are refused by name in `data.load`, unless the
   # file says num_classes=0: a real response.
   integers = np.issubdtype(y.dtype, np.integer)
-  classes = arrays.get("num_classes", y.max() + 1 if integers else 1)
+  classes = found.get("num_classes", y.max() + 1 if integers else 1)
   if np.shape(classes) or not np.issubdtype(
     np.result_type(classes), np.integer
   ):

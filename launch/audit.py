@@ -1,0 +1,66 @@
+"""Which training records can be read out of your own model?
+
+python -m launch.audit --config=configs/audit.py --workdir=runs/audit \
+  --config.train=mine.py:train --config.data=mine.npz --config.minutes=10
+"""
+
+import importlib.util
+import pathlib
+
+import jax
+from absl import flags
+from ml_collections import config_flags
+
+from informed_recon import audit
+from informed_recon.data import npz
+from informed_recon.types import UserError
+from launch import app
+
+_CONFIG = config_flags.DEFINE_config_file(
+  "config", None, "what to audit, such as configs/audit.py"
+)
+_WORKDIR = flags.DEFINE_string("workdir", None, "folder of the answer")
+
+REQUIRED = ("config", "workdir")
+
+
+def main(argv):
+  del argv
+  config, folder = _CONFIG.value, pathlib.Path(_WORKDIR.value)
+  given = npz.arrays(config.data, "--config.data")
+  x, y = given["x"], given["y"]
+  train = _function(config.train) if config.train else None
+  asked = dict(
+    records=config.records,
+    minutes=config.minutes,
+    key=jax.random.key(config.seed),
+  )
+  if config.released:
+    found = audit.audit_released(config.released, x, y, train=train, **asked)
+  elif train:
+    found = audit.audit(train, x, y, **asked)
+  else:
+    raise UserError("give --config.train=FILE.py:FUNCTION")
+  found.report(folder / "audit.html")
+  found.to_csv(folder / "audit.csv")
+  print(found.statement)
+  print(f"\nreport: {folder / 'audit.html'}")
+
+
+def _function(name: str):
+  """The function `FILE.py:FUNCTION`."""
+  path, _, function = name.rpartition(":")
+  if not pathlib.Path(path).is_file():
+    raise UserError(
+      f"train must be FILE.py:FUNCTION; there is no file {path!r}"
+    )
+  spec = importlib.util.spec_from_file_location("audited", path)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  if not hasattr(module, function):
+    raise UserError(f"{path} has no function {function!r}")
+  return getattr(module, function)
+
+
+if __name__ == "__main__":
+  app.run(main, REQUIRED)

@@ -1,0 +1,41 @@
+"""The audit from the command line, on a file of one's own."""
+
+import subprocess
+import sys
+
+import numpy as np
+
+MINE = """
+import jax, jax.numpy as jnp
+
+def train(key, x, y):
+  def step(w, _):
+    return w - 0.1 * jax.grad(lambda w: jnp.mean((x @ w - y) ** 2))(w), None
+  return jax.lax.scan(step, jax.random.normal(key, x.shape[1:]), None, 20)[0]
+"""
+
+
+def _call(folder, *arguments):
+  return subprocess.run(
+    [sys.executable, "-m", "launch.audit", "--config=configs/audit.py"]
+    + [f"--workdir={folder / 'out'}", *arguments],
+    **dict(capture_output=True, text=True),
+  )
+
+
+def test_a_function_in_a_file(tmp_path):
+  rng = np.random.default_rng(0)
+  x = rng.normal(size=(12, 3)).astype(np.float32)
+  np.savez(tmp_path / "mine.npz", x=x, y=x.sum(1))
+  (tmp_path / "mine.py").write_text(MINE)
+  data = f"--config.data={tmp_path / 'mine.npz'}"
+  train = f"--config.train={tmp_path / 'mine.py'}:train"
+  done = _call(tmp_path, data, train, "--config.minutes=0.5")
+  assert done.returncode == 0, done.stderr
+  assert "Tried" in done.stdout
+  names = {p.name for p in (tmp_path / "out").iterdir()}
+  assert names == {"audit.html", "audit.json", "audit.csv"}
+  for bad in (data, train):
+    done = _call(tmp_path, bad)
+    assert done.returncode == 2 and "error: " in done.stderr
+    assert "Traceback" not in done.stderr
