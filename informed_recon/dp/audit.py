@@ -7,8 +7,8 @@ assumed beside independent trials:
 - `dpsgd_epsilon_lower`: it is that of DP-SGD at this sampling and so many
   steps; the noise multiplier alone is in question.
 - `threshold_epsilon_lower`: nothing; scores of members and others.
-- `one_run_epsilon_lower`: nothing, many canaries in one run.
-- `one_run_gdp_epsilon_lower`: a Gaussian trade-off, many canaries in one run.
+- `one_run.epsilon_lower`: nothing, many canaries in one run.
+- `one_run.gdp_epsilon_lower`: a Gaussian trade-off, many canaries in one run.
 
 Every limit is 0 where the measurement says nothing, exceeds the true epsilon in
 at most 1 - confidence of repetitions, and is finite: with two or three records
@@ -62,8 +62,8 @@ def gdp_epsilon_lower(
   kappa = checks.real("kappa", kappa, "(0, 1]", lambda v: 0 < v <= 1)
   success = intervals.clopper_pearson_lower(successes, trials, confidence)
   if success <= kappa:
-    return _gaussian_epsilon(0.0, delta)
-  return _gaussian_epsilon(
+    return gaussian_epsilon(0.0, delta)
+  return gaussian_epsilon(
     float(special.ndtri(success) - special.ndtri(kappa)), delta
   )
 
@@ -185,136 +185,22 @@ def gdp_rank_epsilon_lower(
   pairs = int(np.sum(np.searchsorted(np.sort(b), a)))
   tail = _tail_of_ranks(pairs, n, m)
   if tail(0.0) > 1 - level:
-    return _gaussian_epsilon(0.0, delta)
+    return gaussian_epsilon(0.0, delta)
   high = 1.0
   while tail(high) <= 1 - level:
     high *= 2
     if high > LARGEST_MU:
       break
   mu = optimize.bisect(lambda v: tail(v) - (1 - level), 0.0, high, xtol=1e-6)
-  return _gaussian_epsilon(max(mu - 1e-6, 0.0), delta)
+  return gaussian_epsilon(max(mu - 1e-6, 0.0), delta)
 
 
-def one_run_epsilon_lower(
-  canaries: int,
-  guesses: int,
-  correct: int,
-  delta: float = 0.0,
-  confidence: float = 0.95,
-) -> float:
-  """Epsilon from one training run with many canaries, each in or out at random.
+def gaussian_epsilon(mu: float, delta: float) -> float:
+  """Epsilon of mu-GDP at delta; 0 for mu at most 0.
 
-  Each canary is in with probability 1/2; some are guessed about. Under
-  (epsilon, delta)-DP the number of right guesses exceeds v with probability at
-  most P[B >= v] + 2 m delta max_i P[v - i <= B < v] / i, B binomial with
-  probability e^eps / (1 + e^eps). The answer is the largest epsilon refuted.
-
-  Source: Steinke, Nasr and Jagielski, 2023, Theorem 5.2.
-
-  Args:
-    canaries: m, those that were tossed for.
-    guesses: how many of them were guessed about.
-    correct: how many of these guesses were right.
-    delta: in [0, 1].
-    confidence: in (0, 1).
-
-  Raises:
-    ValueError: an argument is out of its range.
-
-  >>> round(one_run_epsilon_lower(1000, 100, 95), 2)
-  2.17
+  >>> round(gaussian_epsilon(1.0, 1e-5), 2)
+  4.38
   """
-  m, r, v, delta, beta = _one_run(canaries, guesses, correct, delta, confidence)
-  back = np.arange(1, v + 1)
-
-  def p_value(epsilon: float) -> float:
-    law = stats.binom(r, special.expit(epsilon))
-    tail = law.sf(v - 1)
-    within = law.cdf(v - 1) - law.cdf(v - 1 - back)
-    return tail + 2 * m * delta * np.max(within / back, initial=0.0)
-
-  return _largest_refuted(p_value, beta)
-
-
-def one_run_gdp_epsilon_lower(
-  canaries: int,
-  guesses: int,
-  correct: int,
-  delta: float,
-  confidence: float = 0.95,
-) -> float:
-  """The same under the assumption of a Gaussian trade-off, which says more.
-
-  Source: Mahloujifar, Melis and Chaudhuri, 2024 ("Auditing f-differential
-  privacy in one run", for in-or-out canaries).
-
-  Args: as in `one_run_epsilon_lower`, with delta in (0, 1).
-
-  Raises:
-    ValueError: an argument is out of its range.
-
-  >>> found = one_run_gdp_epsilon_lower(1000, 100, 95, 1e-5)
-  >>> found > one_run_epsilon_lower(1000, 100, 95, 1e-5)
-  True
-  """
-  m, r, v, delta, beta = _one_run(canaries, guesses, correct, delta, confidence)
-  if v == 0:
-    return 0.0
-
-  def refuted(mu: float) -> bool:
-    """Whether so many right guesses have probability below beta."""
-    right, wrong = beta * v / m, beta * (r - v) / m
-    for i in range(v - 1, -1, -1):
-      shrunk = special.ndtr(special.ndtri(min(right, 1.0)) - mu)
-      if shrunk <= wrong:
-        break
-      right = min(1.0, right + i / (r - i) * (shrunk - wrong))
-      wrong = shrunk
-    return right + wrong > r / m
-
-  if not refuted(0.0):
-    return 0.0
-  low, high = 0.0, 1.0
-  while refuted(high) and high < LARGEST_MU:
-    low, high = high, 2 * high
-  for _ in range(50):
-    middle = (low + high) / 2
-    low, high = (middle, high) if refuted(middle) else (low, middle)
-  return _gaussian_epsilon(low, delta)
-
-
-def _one_run(canaries, guesses, correct, delta, confidence):
-  def count(name, value, low, high):
-    return int(
-      checks.real(
-        name,
-        value,
-        f"the integers from {low} to {high}",
-        lambda v: low <= v <= high and v % 1 == 0,
-      )
-    )
-
-  m = count("canaries", canaries, 1, 10**9)
-  r = count("guesses", guesses, 1, m)
-  v = count("correct", correct, 0, r)
-  delta = checks.real("delta", delta, "[0, 1]", lambda x: 0 <= x <= 1)
-  level = checks.real("confidence", confidence, "(0, 1)", lambda x: 0 < x < 1)
-  return m, r, v, delta, 1 - level
-
-
-def _largest_refuted(p_value, beta: float) -> float:
-  if p_value(0.0) > beta:
-    return 0.0
-  low, high = 0.0, 1.0
-  while p_value(high) <= beta and high < 100:
-    low, high = high, 2 * high
-  for _ in range(50):
-    middle = (low + high) / 2
-    low, high = (middle, high) if p_value(middle) <= beta else (low, middle)
-  return low
-
-
-def _gaussian_epsilon(mu: float, delta: float) -> float:
   delta = checks.real("delta", delta, "(0, 1)", lambda v: 0 < v < 1)
   if mu <= 0:
     return 0.0

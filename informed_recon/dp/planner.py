@@ -97,6 +97,70 @@ def plan(
   )
 
 
+def forward(
+  noise_multiplier: float,
+  sampling_probability: float,
+  steps: int,
+  delta: float,
+  kappa: float | None = None,
+  *,
+  log_kappa: float | None = None,
+) -> Plan:
+  """What a run that has been trained, or is to be, allows.
+
+  Relation, sources and arguments: as for `plan`; noise_multiplier in [0, inf].
+
+  >>> round(forward(8.69, 1.0, 100, 1e-5, 0.125).success_upper, 2)
+  0.5
+  """
+  setting = noise_multiplier, sampling_probability, steps
+  return Plan(
+    noise_multiplier=float(noise_multiplier),
+    success_upper=bounds.dpsgd_upper(kappa, *setting, log_kappa=log_kappa),
+    epsilon=accounting.dpsgd_epsilon(*setting, delta),
+    membership_advantage_upper=accounting.membership_advantage_upper(*setting),
+  )
+
+
+def warnings_of(
+  found: Plan,
+  sampling_probability: float,
+  steps: int,
+  delta: float,
+  records: int,
+) -> list[str]:
+  """What about an answer would mislead whoever reads the number alone.
+
+  >>> rare = plan(0.1, 1e-5, 100, 1e-5, 0.01)
+  >>> [text.split(":")[0] for text in warnings_of(rare, 1e-5, 100, 1e-5, 10**6)]
+  ['the noise multiplier is 0', 'delta is not below 1 / records']
+  """
+  drawn = accounting.drawn_probability(sampling_probability, steps)
+  said = []
+  if found.noise_multiplier == 0:
+    said.append(
+      "the noise multiplier is 0: a record is drawn with probability "
+      f"{drawn:.3g} only, which keeps the goal by itself, but the records that "
+      "are drawn are protected by nothing"
+    )
+  if found.success_upper > 0.99:
+    said.append(
+      "the bound says nothing: it allows success in "
+      f"{found.success_upper:.2%} of cases"
+    )
+  if math.isfinite(found.epsilon) and found.epsilon > 20:
+    said.append(
+      f"epsilon is {found.epsilon:.3g}: no protection against a membership "
+      "test follows from it"
+    )
+  if delta * records >= 1:
+    said.append(
+      f"delta is not below 1 / records: {delta:g} allows to publish a record "
+      "outright"
+    )
+  return said
+
+
 def _guess(log_k: float, target: float, q: float, steps: int) -> float:
   """Exact for q = 1; else where central limits rule (Bu et al., 2020)."""
   mu = float(special.ndtri(target) - special.ndtri_exp(log_k))

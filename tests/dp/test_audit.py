@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from informed_recon.dp import accounting, audit, bounds, converse
+from informed_recon.dp import accounting, audit, bounds, converse, one_run
 
 DELTA, LEVEL, TRIALS, REPEATS = 1e-5, 0.95, 500, 2000
 
@@ -103,14 +103,14 @@ def test_one_run_covers_and_is_silent_without_signal():
   m, repeats, rng = 1000, 1000, np.random.default_rng(3)
   for epsilon in (0.0, 1.0, 4.0):
     right = rng.binomial(m, 1 / (1 + math.exp(-epsilon)), repeats)
-    limit = functools.cache(lambda v: audit.one_run_epsilon_lower(m, m, v))
+    limit = functools.cache(lambda v: one_run.epsilon_lower(m, m, v))
     found = np.array([limit(int(v)) for v in right])
     assert _errors_are_nominal(int(np.sum(found > epsilon)), repeats, 0.05)
     assert np.median(found) >= 0.8 * epsilon
-  assert audit.one_run_epsilon_lower(1000, 200, 100) == 0
-  assert audit.one_run_gdp_epsilon_lower(1000, 200, 100, DELTA) == 0
-  with_delta = audit.one_run_epsilon_lower(1000, 200, 190, 1e-4)
-  assert with_delta < audit.one_run_epsilon_lower(1000, 200, 190)
+  assert one_run.epsilon_lower(1000, 200, 100) == 0
+  assert one_run.gdp_epsilon_lower(1000, 200, 100, DELTA) == 0
+  with_delta = one_run.epsilon_lower(1000, 200, 190, 1e-4)
+  assert with_delta < one_run.epsilon_lower(1000, 200, 190)
 
 
 def test_one_run_under_a_gaussian_trade_off():
@@ -122,7 +122,7 @@ def test_one_run_under_a_gaussian_trade_off():
     order = np.argsort(-np.abs(scores), axis=1)[:, :guesses]
     right = np.take_along_axis((scores > 0) == inside, order, 1).sum(1)
     limit = functools.cache(
-      lambda v, r=guesses: audit.one_run_gdp_epsilon_lower(m, r, v, DELTA)
+      lambda v, r=guesses: one_run.gdp_epsilon_lower(m, r, v, DELTA)
     )
     found = np.array([limit(int(v)) for v in right])
     assert _errors_are_nominal(int(np.sum(found > _epsilon(mu))), repeats, 0.05)
@@ -149,9 +149,9 @@ def test_dpsgd_inversion_meets_the_gaussian_one_and_the_draws():
     (lambda: audit.gdp_epsilon_lower(3, 2, 0.1, DELTA), "successes must lie"),
     (lambda: audit.threshold_epsilon_lower([], [1.0]), "members must be a row"),
     (lambda: audit.threshold_epsilon_lower([1.0], [np.nan]), "others must be"),
-    (lambda: audit.one_run_epsilon_lower(10, 11, 5), "guesses must lie"),
-    (lambda: audit.one_run_epsilon_lower(10, 5, 6), "correct must lie"),
-    (lambda: audit.one_run_gdp_epsilon_lower(10, 5, 5, 0.0), "delta must lie"),
+    (lambda: one_run.epsilon_lower(10, 11, 5), "guesses must lie"),
+    (lambda: one_run.epsilon_lower(10, 5, 6), "correct must lie"),
+    (lambda: one_run.gdp_epsilon_lower(10, 5, 5, 0.0), "delta must lie"),
   ],
 )
 def test_bad_input_names_the_argument(call, message):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import special, stats
 
-from informed_recon.dp import accounting, bounds, planner
+from informed_recon.dp import accounting, bounds, planner, sampling
 
 DELTA = 1e-5
 
@@ -136,3 +136,25 @@ def test_membership_advantage_at_its_limits():
   assert upper(0.05, 0.5, 1000) <= 1.0  # all losses far above 0
   with pytest.raises(ValueError, match="noise_multiplier must lie in"):
     upper(-1.0, 0.5, 3)
+
+
+def test_forward_is_the_way_back():
+  found = planner.plan(0.3, 0.1, 50, DELTA, 0.01)
+  assert planner.forward(found.noise_multiplier, 0.1, 50, DELTA, 0.01) == found
+  assert planner.forward(0.0, 1.0, 5, DELTA, 0.01).success_upper == 1.0
+
+
+def test_once_an_epoch_is_a_full_batch_an_epoch():
+  assert sampling.effective("shuffle", 0.1, 30) == (1.0, 3)
+  assert sampling.effective("balls_in_bins", 0.1, 31) == (1.0, 4)
+  assert sampling.effective("shuffle", 1 / 3, 9) == (1.0, 3)
+  # Played: one epoch of 10 shuffled batches against an empty record. Knowing
+  # the place is worth no more than is accounted; not knowing it, less.
+  rng, sigma, bins, runs = np.random.default_rng(0), 1.0, 10, 100_000
+  noise = sigma * rng.standard_normal((2, runs, bins))
+  noise[0, np.arange(runs), rng.integers(bins, size=runs)] += 1
+  score = special.logsumexp(noise / sigma**2, axis=2)
+  kappa = 0.05
+  power = np.mean(score[0] > np.quantile(score[1], 1 - kappa))
+  q, steps = sampling.effective("balls_in_bins", 1 / bins, bins)
+  assert kappa < power < bounds.dpsgd_upper(kappa, sigma, q, steps)
