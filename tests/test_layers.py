@@ -42,7 +42,7 @@ SEE_A_CONFIG = ("experiment", "stages", "sweeps")
 EDGES = {  # folder at the root -> first names it may import
   "configs": {"configs", "ml_collections"},
   "launch": {"launch", "informed_recon", "absl", "ml_collections", "jax"}
-  | {"tensorflow_datasets", "configs", "submitit"},
+  | {"tensorflow_datasets", "configs", "submitit", "numpy"},
 }
 SOURCES = sorted(p for p in PACKAGE.rglob("*.py"))
 
