@@ -7,6 +7,7 @@ import functools
 import hashlib
 import inspect
 import json
+import math
 import os
 import pathlib
 import sys
@@ -87,6 +88,15 @@ class Experiment(NamedTuple):
       clip_norm=private["clip_norm"],
       noise_multiplier=self.privacy().get("noise_multiplier", 0.0),
     )
+    if not 0 < traced.learning_rate < math.inf:
+      raise UserError(
+        "training.learning_rate must be positive and finite, got "
+        f"{traced.learning_rate}"
+      )
+    if not 0 <= traced.l2 < math.inf:
+      raise UserError(
+        f"training.l2 must be at least 0 and finite, got {traced.l2}"
+      )
     static |= {k: private[k] for k in ("mechanism", "sampling_probability")}
     return Recipe(**static), traced
 

@@ -94,16 +94,22 @@ def _load(spec: DataSpec) -> Dataset:
   if regression and not np.isfinite(y).all():
     raise UserError(f"{where}: responses must be finite; remove NaN and inf")
   if not regression and not np.issubdtype(y.dtype, np.integer):
-    raise UserError(f"{where}: labels must be integers, got {y.dtype}")
+    raise UserError(
+      f"{where}: labels must be integers, got {y.dtype}; for a real response "
+      "save num_classes=0 beside x and y"
+    )
   if not x.size:
     raise UserError(f"{where}: x holds no features, its shape is {x.shape}")
   if not np.isfinite(x).all():
     bad = int((~np.isfinite(x)).reshape(len(x), -1).any(1).sum())
     raise UserError(f"{where}: {bad} records hold NaN or inf; remove them")
   if x.min() < 0 or x.max() > 1:
+    what, mend = ("pixels", "divide 8-bit images by 255")
+    if x.ndim == 2:
+      what, mend = "features", "scale each column by its range"
     raise UserError(
-      f"{where}: pixels must lie in [0, 1], found [{x.min():g}, {x.max():g}]; "
-      "divide 8-bit images by 255"
+      f"{where}: {what} must lie in [0, 1], found [{x.min():g}, {x.max():g}]; "
+      f"{mend}"
     )
   if not regression and (y.min() < 0 or y.max() >= dataset.num_classes):
     raise UserError(
@@ -117,7 +123,23 @@ def _load(spec: DataSpec) -> Dataset:
   )
 
 
+# Largest value of images of each type that is scaled to [0, 1].
+WHITE = {"uint8": 255, "uint16": 65535, "bool": 1}
+
+
 def images(x: np.ndarray) -> np.ndarray:
-  """8-bit images (n, h, w[, c]) as float32 (n, h, w, c) in [0, 1]."""
+  """Images (n, h, w[, c]) as float32 (n, h, w, c) in [0, 1], scaled by their
+  type; floats stay as they are.
+
+  Raises:
+    UserError: a type whose range nobody knows.
+  """
   x = x[..., None] if x.ndim == 3 else x
-  return x.astype(np.float32) / 255
+  if np.issubdtype(x.dtype, np.floating):
+    return x.astype(np.float32)
+  if x.dtype.name not in WHITE:
+    raise UserError(
+      f"images of type {x.dtype} have no known range; make them "
+      f"{', '.join(WHITE)} or floats in [0, 1]"
+    )
+  return x.astype(np.float32) / WHITE[x.dtype.name]

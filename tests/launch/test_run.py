@@ -84,10 +84,24 @@ BAD = [
   ),
   (["--config.split.shadow=1698"], "= 1938 records, the data set has 1797"),
   (["--nonsense=3"], "Unknown command line flag 'nonsense'"),
+  (["--config.seeed=3"], "config: 'seeed'. Did you mean \"seed\" instead"),
+  (["run", "--config.seed=1"], "do not know what to do with 'run'; settings"),
+  (["--config.model.options.width=0"], "a layer has no units"),
+  (["--config.training.learning_rate=nan"], "must be positive and finite, got"),
+  (["--config.training.learning_rate=-0.1"], "learning_rate must be positive"),
+  (["--config.training.l2=nan"], "training.l2 must be at least 0 and finite"),
+  (["--config.training.l2=-1.0"], "training.l2 must be at least 0 and finite"),
+  (["--config.evaluation.fpr=('a',)"], "must lie between 0 and 1, each a num"),
+  (["--config.evaluation.candidates=(2.5,)"], "candidates must be numbers"),
+  (["--config.evaluation.eta=nan"], "evaluation.eta must be positive, got nan"),
+  (["--workdir=twice"], "flag --workdir is given 2 times; give it once"),
+  ([CONFIG], "flag --config is given 2 times; give it once"),
 ]
 
 
-@pytest.mark.parametrize("arguments, message", BAD, ids=lambda a: a[0][2:30])
+@pytest.mark.parametrize(
+  "arguments, message", BAD, ids=lambda a: a[0][2:50].replace("/", "")
+)
 def test_bad_input_is_one_line_and_exit_code_2(
   command, tmp_path, arguments, message
 ):
@@ -122,6 +136,47 @@ def test_a_config_that_does_not_load(command, tmp_path, config, message):
 )
 def test_both_flags_are_required(command, arguments, message):
   _assert_refused(*command(*arguments), message)
+  assert message in ("--config", "--workdir")
+  empty = command(CONFIG, "--workdir=")
+  _assert_refused(*empty, "flag --workdir must be given")
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
+def test_a_folder_that_cannot_be_written(
+  command, tmp_path, monkeypatch, number
+):
+  def closed(path, put):
+    raise OSError(number, os.strerror(number), str(path))
+
+  monkeypatch.setattr(files, "write", closed)
+  monkeypatch.setattr(files, "_write", lambda path, put, place: closed(path, 0))
+  code, out, err = command(CONFIG, f"--workdir={tmp_path}/run", *OVERRIDES)
+  _assert_refused(code, out, err, "cannot write .*config.json: ")
+
+
+def test_a_float64_environment_is_refused(tmp_path):
+  """What crashed in the middle of training, with files left behind."""
+  child = _start(tmp_path / "run", JAX_ENABLE_X64="1")
+  _, err = child.communicate(timeout=120)
+  assert child.returncode == 2
+  assert err.decode().splitlines()[-1].endswith("unset JAX_ENABLE_X64")
+  assert list(tmp_path.iterdir()) == []
+
+
+def test_interrupted_says_so_in_one_line_and_goes_on(finished, tmp_path):
+  workdir = tmp_path / "run"
+  child = _start(workdir)
+  end = time.monotonic() + 180
+  while not (workdir / "shadow/chunk-00001.sha256").exists():
+    assert child.poll() is None and time.monotonic() < end
+    time.sleep(0.01)
+  child.send_signal(signal.SIGINT)
+  _, err = child.communicate(timeout=60)
+  assert child.returncode == -signal.SIGINT
+  text = err.decode()
+  assert "Traceback" not in text
+  assert text.splitlines()[-1].startswith("interrupted; the same command goes")
+  assert not (workdir / "shadow/chunk-00019.sha256").exists()
 
 
 def test_a_workdir_of_another_config(command, workdir):
@@ -195,11 +250,16 @@ def _assert_same_end(workdir, other):
   np.testing.assert_array_equal(ours.answers.x, theirs.answers.x)
 
 
-def _start(workdir):
+def _start(workdir, **environment):
   return subprocess.Popen(
     [sys.executable, "-m", "launch.run", CONFIG, f"--workdir={workdir}"]
     + OVERRIDES,
-    **dict(cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE),
+    **dict(
+      cwd=ROOT,
+      env=os.environ | environment,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+    ),
   )
 
 

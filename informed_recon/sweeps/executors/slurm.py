@@ -6,6 +6,7 @@ may be stopped meanwhile (the jobs stay), and asked with `--status`.
 """
 
 import inspect
+import shutil
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from informed_recon import stages
 from informed_recon.storage import claims
 from informed_recon.sweeps import plan
 from informed_recon.sweeps.plan import Point
+from informed_recon.types import UserError
 
 POLL = 2.0  # seconds
 MINUTES = 24 * 60  # a job may take, unless --option=time=... says otherwise
@@ -42,6 +44,11 @@ def run(
   ]
   if not left:
     return
+  if not shutil.which("sbatch"):
+    raise UserError(
+      "this machine has no Slurm (sbatch is not on the path); leave out "
+      "--executor=slurm"
+    )
   executor = submitit.SlurmExecutor(points[0].directory.absolute() / "jobs")
   known = inspect.signature(slurm._make_sbatch_string).parameters
   given = {k: int(v) if v.isdigit() else v for k, v in options.items()}
