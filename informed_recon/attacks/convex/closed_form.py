@@ -10,14 +10,21 @@ squares over the outputs, and the response is the one whose residual at
 h = W x + b is r. (Balle, Cherubin, Hayes 2022, Theorem 1, for canonical links;
 the other losses follow from their own r.)
 
-What can be checked without the truth: that M has rank one (K > 1), that an
-admissible response explains r (classes, whole numbers, a known label or label
-set), and that r stands above rounding. A single-output regression with an
-intercept and free real responses leaves nothing over to check: (x, y) solves
-d + 1 equations in d + 1 unknowns whatever the weights are, so there the flag
-speaks of rounding and of gross implausibility only. Knowing that such a model
-was fitted to the optimum, or one of `known_label`, `known_norm`, `label_set`,
-has to come from the adversary.
+A record is vouched for where three things hold, none of which needs the truth:
+
+1. What can be checked agrees: M has rank one (K > 1), and an admissible
+   response explains r (classes, whole numbers, a known label or label set).
+2. `error`, the standard error of each feature, is a small part of the column's
+   spread. Errors of M make it: rounding of the weights and of the sums, and
+   what the solver left of the gradient, as far as somebody measured it
+   (`leftover`). With three classes or more, what M lacks of rank one measures
+   the rounding that was only estimated.
+3. The answer is one that a record may be. A single-output regression with an
+   intercept and free real responses leaves nothing over to check: (x, y) solves
+   d + 1 equations in d + 1 unknowns whatever the weights are. There
+   `checked` is False, and a record that would have moved the model more than
+   the known ones do (Cook 1977) is not vouched for. That such a model was
+   fitted to the optimum has to come from the adversary.
 """
 
 import functools
@@ -35,6 +42,14 @@ from informed_recon.types import Reconstruction
 TOLERANCE = 1e-4
 TOLERANCE_SINGLE = 1e-5
 TOLERANCE_COARSE = 1e-2  # weights that were rounded to float32 or less
+# Three classes or more check each feature twice and more.
+TOLERANCE_SEVERAL = 1e-2
+# Largest standard error of a trusted record's features, as a share of their
+# columns' spread: the root mean square over features, and of any one.
+EXPECTED_ERROR, WORST_ERROR = 0.01, 0.03
+# A trusted record that nothing checks moves the model at most this many times
+# as far as the known record that moves it most.
+INFLUENCE = 4.0
 # Real responses further outside the known ones than this many of their ranges
 # are taken for the sum over all records that an unfitted model leaves behind.
 RANGES = 10.0
@@ -44,7 +59,15 @@ def tolerance(problem: inputs.Problem) -> float:
   """The self-check that a trusted record must stay below."""
   if problem.precision > 1e-12:
     return TOLERANCE_COARSE
+  if _calibrated(problem):
+    return TOLERANCE_SEVERAL
   return TOLERANCE if problem.weights.shape[-2] > 1 else TOLERANCE_SINGLE
+
+
+def _calibrated(problem: inputs.Problem) -> bool:
+  """Whether M's lack of rank one measures its errors: at least one equation a
+  feature beyond those that softmax's outputs, which sum to 0, repeat."""
+  return problem.weights.shape[-2] > 2 and problem.intercept is not None
 
 
 def explain(family, h, r, codes, whole):
@@ -79,21 +102,29 @@ def invert(
   codes,
   scale,
   precision,
+  leftover,
 ):
-  """One target of a model with intercept: (x, y, code, link, rank, floor)."""
+  """One target of a model with intercept: (x, y, code, link, rank, floor,
+  error); `error` (d,) is the features' standard error."""
   (m, m0), (noise, noise0) = missing.gradient(
     family, known, released, penalty, precision
   )
   weights, intercept = released
   _, l1, _ = penalty
   m, m0 = m / target_weight, m0 / target_weight
+  noise, noise0 = noise / target_weight, noise0 / target_weight
+  left, left0 = (
+    jnp.broadcast_to(a, b.shape) / target_weight
+    for a, b in zip(leftover, (m, m0))
+  )
   # Where an l1 penalty holds a weight at zero, its gradient may be anything in
   # [-l1, l1]: that entry of M is lost, and the feature with it if all are.
   active = jnp.where((l1 > 0) & (weights == 0), 0.0, 1.0)
   r_norm = jnp.sqrt(jnp.sum(m0**2))
   weight = jnp.sum(active * m0[:, None] ** 2, axis=0)
   lost = weight == 0
-  x = jnp.sum(active * m0[:, None] * m, axis=0) / jnp.where(lost, 1.0, weight)
+  weight = jnp.where(lost, 1.0, weight)
+  x = jnp.sum(active * m0[:, None] * m, axis=0) / weight
   # A lost feature has zero weights, so that the predictor does without it.
   h = weights @ x + intercept
   y, code, link = explain(family, h, m0, codes, whole)
@@ -103,15 +134,37 @@ def invert(
     errors = jnp.max(jnp.where(lost, 0.0, errors) / size)
     return jnp.where(r_norm > 0, errors / r_norm, jnp.inf)
 
+  def propagated(e, e0):
+    """(d,) error of x from independent errors of M."""
+    square = active * m0[:, None] ** 2 * (e**2 + (x * e0[:, None]) ** 2)
+    return jnp.sqrt(jnp.sum(square, axis=0)) / weight
+
   off = active * (m - m0[:, None] * x)
   rank = relative(jnp.sqrt(jnp.sum(off**2, axis=0)))
-  noise0 = jnp.sqrt(jnp.sum(noise0**2)) / target_weight
-  noise = jnp.sqrt(jnp.sum((active * noise) ** 2, axis=0)) / target_weight
+  rounding = propagated(noise, noise0)
   floor = jnp.maximum(
-    relative(noise + jnp.abs(x) * noise0),
-    jnp.where(r_norm > 0, noise0 / r_norm, jnp.inf),
+    relative(
+      jnp.sqrt(jnp.sum((active * noise) ** 2, axis=0))
+      + jnp.abs(x) * jnp.sqrt(jnp.sum(noise0**2))
+    ),
+    jnp.where(r_norm > 0, jnp.sqrt(jnp.sum(noise0**2)) / r_norm, jnp.inf),
   )
-  return jnp.where(lost, jnp.nan, x), y, code, link, rank, floor
+  if weights.shape[0] > 2:
+    # Spare equations of each feature, and how far they are from holding.
+    spare = jnp.sum(active, axis=0) - 2
+    expected = active * (noise**2 + (x * noise0[:, None]) ** 2)
+    seen = jnp.where((spare > 0) & ~lost, 1.0, 0.0)
+    share = jnp.sum(seen * jnp.sum(off**2, axis=0) / size**2) / jnp.sum(
+      seen * jnp.sum(expected, axis=0) / size**2
+    )
+    count = jnp.sum(seen * spare)
+    # Few equations may hold by chance.
+    ratio = jnp.sqrt(share) * (1 + 3 / jnp.sqrt(jnp.maximum(count, 1.0)))
+    ratio = jnp.where(count > 3, ratio, 1.0)
+    rounding, floor = ratio * rounding, ratio * floor
+  error = jnp.sqrt(rounding**2 + propagated(left, left0) ** 2)
+  x, error = (jnp.where(lost, jnp.nan, a) for a in (x, error))
+  return x, y, code, link, rank, floor, error
 
 
 def arguments(problem):
@@ -122,15 +175,19 @@ def arguments(problem):
     codes=problem.codes,
     scale=missing.column_scale(problem.x),
     precision=problem.precision,
+    leftover=problem.leftover,
   )
 
 
-def verdict(problem, x, y, code, link, rank, floor) -> Reconstruction:
+def verdict(problem, x, y, code, link, rank, floor, error) -> Reconstruction:
   """Names the response and says whether the record may be trusted."""
   limit = tolerance(problem)
-  reasons = []
+  lost = int(np.sum(np.isnan(x)))
   residual = max(float(link), float(rank), float(floor))
-  if not floor <= limit:
+  reasons = []
+  if lost == len(x):
+    reasons.append("no feature is left to read")
+  elif not floor <= limit:
     reasons.append(
       "the target's gradient does not stand above rounding: it is fitted "
       "perfectly, or its loss is flat there"
@@ -145,9 +202,12 @@ def verdict(problem, x, y, code, link, rank, floor) -> Reconstruction:
         "the weights are not at the optimum (stopped early?), or the known "
         "records or the penalty are not those of the training"
       )
+  if not reasons:
+    reasons += too_uncertain(problem, error)
   if len(problem.labels):
     label = problem.labels[int(code)]
   else:
+    y = y + 0.0  # 0.0 in place of -0.0
     label = y.item() if y.size == 1 else y
     if np.any(y < problem.family.minimum):
       reasons.append("the recovered response lies outside the family's range")
@@ -161,25 +221,106 @@ def verdict(problem, x, y, code, link, rank, floor) -> Reconstruction:
     residual = max(residual, gap)
     if not gap <= limit:
       reasons.append("the recovered features do not have the known norm")
-  message = "; ".join(reasons)
-  lost = int(np.sum(np.isnan(x)))
+  checked = problem.redundant
+  if not reasons and not checked and _moves_too_much(problem, x, y):
+    reasons.append(
+      "a record like the recovered one would move the model more than any "
+      "known record does: the weights are not at the optimum, or the known "
+      "records, their weights or the penalty are not those of the training"
+    )
+  notes = []
   if lost:
-    note = f"{lost} features lost: the l1 penalty holds their weights at zero"
-    message = f"{message}; {note}" if message else note
+    notes.append(
+      f"{lost} features lost: the l1 penalty holds their weights at zero"
+    )
+  if not checked:
+    notes.append(UNCHECKED)
   return Reconstruction(
     x=np.asarray(x),
     y=label,
     identifiable=not reasons,
     residual=residual,
     candidates=((np.asarray(x), label),),
-    message=message,
+    message="; ".join(reasons + notes),
+    error=np.asarray(error),
+    checked=checked,
+  )
+
+
+UNCHECKED = (
+  "not checked: any weights of such a model lead to some record, so that this "
+  "one is right only if they are at the optimum of the objective stated here"
+)
+
+
+def too_uncertain(problem: inputs.Problem, error) -> list[str]:
+  """Why the standard errors (d,) forbid to trust a record, if they do."""
+  share = error / missing.column_spread(problem.x)
+  share = share[~np.isnan(share)]
+  expected = float(np.sqrt(np.mean(share**2)))
+  if expected <= EXPECTED_ERROR and np.max(share) <= WORST_ERROR:
+    return []
+  what = "the gradient that the solver leaves behind"
+  if problem.decimals is not None:
+    what = f"the rounding of the weights to {problem.decimals} decimals"
+  elif not np.any(problem.leftover[0]):
+    what = "the rounding of the weights"
+  return [
+    f"{what} hides the record: expected error {expected:.1g} of a column's "
+    "spread"
+  ]
+
+
+def _moves_too_much(problem: inputs.Problem, x, y) -> bool:
+  """Cook's distance of (x, y), compared with the known records'."""
+  n, d = problem.x.shape
+  if n < d + 2 or np.isnan(x).any():
+    return False
+  z = np.column_stack([problem.x, np.ones(n)])
+  own = np.append(x, 1.0)
+  unit = np.sqrt(np.mean(z**2, axis=0))
+  unit[unit == 0] = 1.0
+  z, own = z / unit, own / unit
+  inverse = np.linalg.pinv(z.T @ z / n, hermitian=True)
+  h = problem.x @ problem.weights.T + problem.intercept
+  with jax.enable_x64(True):
+    known = np.asarray(jax.vmap(problem.family.residual)(h, problem.y))[:, 0]
+    mine = problem.family.residual(
+      problem.weights @ x + problem.intercept, np.atleast_1d(y)
+    )
+  known = known * problem.sample_weight
+  moved = known**2 * np.einsum("ij,jk,ik->i", z, inverse, z)
+  mine = float(np.asarray(mine)[0]) * problem.target_weight
+  return bool(mine**2 * (own @ inverse @ own) > INFLUENCE * moved.max())
+
+
+def with_rounding(problem: inputs.Problem) -> inputs.Problem:
+  """Counts the rounding of published weights among what the solver left.
+  Within `jax.enable_x64`, for one model."""
+  if problem.decimals is None or problem.weights.ndim > 2:
+    return problem
+  intercept = problem.intercept
+  if intercept is None:
+    intercept = np.zeros(len(problem.weights))
+  errors = missing.rounded(
+    problem.family,
+    (problem.x, problem.y, problem.sample_weight),
+    (problem.weights, intercept),
+    (problem.l2, problem.l1, problem.l2_intercept),
+    problem.spacing,
+  )
+  return problem._replace(
+    leftover=tuple(
+      np.hypot(a, np.asarray(b)) for a, b in zip(problem.leftover, errors)
+    )
   )
 
 
 def solve(problem: inputs.Problem) -> Reconstruction:
   """Reconstructs the target of one checked problem."""
-  given = arguments(problem)
   with jax.enable_x64(True):
+    problem = with_rounding(problem)
+    given = arguments(problem)
     if problem.intercept is None:
       released = (problem.weights, np.zeros(len(problem.weights)))
       (m, _), (noise, _) = missing.gradient(
@@ -189,8 +330,15 @@ def solve(problem: inputs.Problem) -> Reconstruction:
         given["penalty"],
         problem.precision,
       )
-      return roots.reconstruct(
+      found = roots.reconstruct(
         problem, np.asarray(m), np.asarray(noise), tolerance(problem)
+      )
+      reasons = []
+      if found.identifiable:
+        reasons = too_uncertain(problem, found.error)
+      return found._replace(
+        identifiable=found.identifiable and not reasons,
+        message="; ".join(filter(None, [found.message, *reasons])),
       )
     found = invert(
       problem.family,
@@ -216,6 +364,7 @@ def reconstruct(
   known_label=None,
   known_norm=None,
   label_set=None,
+  decimals=None,
 ) -> Reconstruction:
   """Recovers the one training record that the adversary does not know.
 
@@ -244,9 +393,11 @@ def reconstruct(
     known_norm: the Euclidean norm of its features, where it is known.
     label_set: the responses it may have; for classes, all of them in the order
       of the outputs.
+    decimals: that the weights were rounded to; found out where they show it.
 
   Returns:
-    A `Reconstruction`. Trust `x` and `y` only where `identifiable` is set.
+    A `Reconstruction`. Trust `x` and `y` only where `identifiable` is set, and
+    where `checked` is not, only as far as the weights are known to be optimal.
     Everything is computed in float64. Weights that come rounded to float32
     are checked to 1e-2 of the columns' size instead of 1e-5, which is about
     as well as their rounding lets a record be known.
@@ -269,6 +420,7 @@ def reconstruct(
       known_label=known_label,
       known_norm=known_norm,
       label_set=label_set,
+      decimals=decimals,
     )
   )
 

@@ -7,6 +7,8 @@ import numpy as np
 from informed_recon.attacks.convex import glm
 from informed_recon.types import UserError
 
+MOST_DECIMALS = 10  # of coefficients that count as rounded for publication
+
 
 class Problem(NamedTuple):
   """One released model (or B of them) and what the adversary knows of it."""
@@ -26,9 +28,27 @@ class Problem(NamedTuple):
   whole: bool  # the known responses are whole numbers
   norm: float | None  # known norm of the target's features
   precision: float  # unit roundoff of the released weights
+  decimals: int | None  # that all released weights are rounded to, if any
+  # (K, d) and (K,): the gradient that the solver leaves at its end, as measured
+  leftover: tuple[Any, Any] = (0.0, 0.0)
+
+  @property
+  def spacing(self) -> float:
+    """Standard deviation of a weight's rounding to decimals."""
+    return 0.0 if self.decimals is None else 10.0**-self.decimals / 12**0.5
+
+  @property
+  def redundant(self) -> bool:
+    """Whether anything is left over to check an answer by."""
+    several = self.weights.shape[-2] > 1
+    if self.intercept is None:
+      return several
+    return several or bool(len(self.codes)) or self.whole or bool(self.norm)
 
 
 def _floats(name: str, value) -> np.ndarray:
+  if value is None:
+    raise UserError(f"{name} must be given")
   try:
     array = np.asarray(value, dtype=np.float64)
   except (TypeError, ValueError):
@@ -36,6 +56,13 @@ def _floats(name: str, value) -> np.ndarray:
   if not np.all(np.isfinite(array)):
     raise UserError(f"{name} holds NaN or infinite values")
   return array
+
+
+def _listed(name: str, value) -> list:
+  try:
+    return list(value)
+  except TypeError:
+    raise UserError(f"{name} must be a list, got {value!r}") from None
 
 
 def _number(name: str, value, *, positive: bool = False) -> float:
@@ -46,10 +73,21 @@ def _number(name: str, value, *, positive: bool = False) -> float:
   return array.item()
 
 
+def _decimals(weights, intercept) -> int | None:
+  """The fewest decimals that all weights are rounded to; None: not rounded."""
+  values = np.concatenate([np.ravel(weights), np.ravel(intercept)])
+  for k in range(MOST_DECIMALS + 1):
+    if np.all(values == np.round(values, k)):
+      # Zeros, or a number or two, may be round by themselves.
+      several = np.sum(np.abs(values) > 10.0**-k) > 1
+      return k if k and several else None
+  return None
+
+
 def _classes(y: np.ndarray, n_classes: int, label_set) -> np.ndarray:
   """Names of the classes, in the order of the model's outputs."""
   if label_set is not None:
-    classes = np.asarray(list(label_set))
+    classes = np.asarray(_listed("label_set", label_set))
   elif y.dtype.kind in "biuf" and np.all(
     np.isin(y, np.arange(n_classes, dtype=np.float64))
   ):
@@ -69,6 +107,14 @@ def _classes(y: np.ndarray, n_classes: int, label_set) -> np.ndarray:
   return classes
 
 
+def _scalar(name: str, value):
+  """One label, given as it is or in a list or array of length one."""
+  array = np.asarray(value)
+  if array.size != 1:
+    raise UserError(f"{name} must be one label, got {value!r}")
+  return array.item()
+
+
 def _encode(family: glm.Family, indices: np.ndarray, n_outputs: int):
   """Class indices (m,) to the responses (m, K) of `glm`."""
   if n_outputs == 1:
@@ -79,7 +125,10 @@ def _encode(family: glm.Family, indices: np.ndarray, n_outputs: int):
 
 
 def _class_responses(family, y, n_outputs, label_set, known_label):
-  y = np.asarray(y)
+  try:
+    y = np.asarray(y)
+  except ValueError:
+    raise UserError("known_y must have one label a record") from None
   if y.ndim == 2 and y.shape[1] == 1:
     y = y[:, 0]
   if y.ndim != 1:
@@ -93,6 +142,7 @@ def _class_responses(family, y, n_outputs, label_set, known_label):
   )
   allowed = list(range(len(classes)))
   if known_label is not None:
+    known_label = _scalar("known_label", known_label)
     if known_label not in where:
       raise UserError(
         f"known_label {known_label!r} is none of the classes {classes.tolist()}"
@@ -106,6 +156,7 @@ def _real_responses(family, y, n_outputs, label_set, known_label):
   y = _floats("known_y", y)
   if y.ndim == 1 and n_outputs == 1:
     y = y[:, None]
+  y = y + 0.0  # 0.0 in place of -0.0
   if y.ndim != 2 or y.shape[1] != n_outputs:
     raise UserError(
       f"known_y has shape {y.shape}, but the model has {n_outputs} outputs"
@@ -116,7 +167,7 @@ def _real_responses(family, y, n_outputs, label_set, known_label):
   if known_label is not None:
     codes = _floats("known_label", known_label).reshape(1, -1)
   elif label_set is not None:
-    codes = _floats("label_set", list(label_set))
+    codes = _floats("label_set", _listed("label_set", label_set))
     codes = codes[:, None] if codes.ndim == 1 else codes
   if codes.shape[1] != n_outputs:
     raise UserError(
@@ -143,6 +194,7 @@ def check(
   known_label=None,
   known_norm=None,
   label_set=None,
+  decimals=None,
   batched: bool = False,
 ) -> Problem:
   """Checks the attack's arguments; see `convex.reconstruct` for them.
@@ -177,6 +229,8 @@ def check(
       f"known_x has shape {x.shape}; the weights want (n, {d}), one column a "
       "feature"
     )
+  if known_y is None or not hasattr(known_y, "__len__"):
+    raise UserError("known_y must list one response a known record")
   if len(known_y) != len(x):
     raise UserError(f"known_x has {len(x)} records, known_y {len(known_y)}")
   responses = _class_responses if member.response is None else _real_responses
@@ -213,5 +267,10 @@ def check(
     ),
     precision=(
       float(np.finfo(dtype).eps) / 2 if dtype.kind == "f" else 2.0**-53
+    ),
+    decimals=(
+      _decimals(weights, 0.0 if intercept is None else intercept)
+      if decimals is None
+      else int(_number("decimals", decimals))
     ),
   )

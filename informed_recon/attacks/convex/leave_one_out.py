@@ -10,7 +10,7 @@ import functools
 import jax
 import numpy as np
 
-from informed_recon.attacks.convex import closed_form, inputs
+from informed_recon.attacks.convex import closed_form, inputs, missing
 from informed_recon.types import Reconstruction, UserError
 
 
@@ -33,9 +33,18 @@ def solve(problem: inputs.Problem, chunk: int = 64) -> list[Reconstruction]:
   """The audit of one checked problem, whose known records are all of them."""
   if problem.intercept is None:
     raise UserError("audit a model without intercept record by record")
-  arguments = closed_form.arguments(problem)
-  del arguments["target_weight"]
   with jax.enable_x64(True):
+    # With all records known, what the solver left is seen as it is.
+    left, _ = missing.gradient(
+      problem.family,
+      (problem.x, problem.y, problem.sample_weight),
+      (problem.weights, problem.intercept),
+      (problem.l2, problem.l1, problem.l2_intercept),
+      problem.precision,
+    )
+    problem = problem._replace(leftover=tuple(np.abs(a) for a in left))
+    arguments = closed_form.arguments(problem)
+    del arguments["target_weight"]
     found = _invert_each(
       problem.family,
       problem.whole,

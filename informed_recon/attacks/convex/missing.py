@@ -16,6 +16,40 @@ def column_scale(x):
   return np.sqrt(np.where(squares > 0, squares, fallback))
 
 
+def column_spread(x):
+  """Standard deviation of each known column; its size where that is 0."""
+  spread = np.std(x, axis=0) if len(x) else np.ones(x.shape[1])
+  size = column_scale(x)
+  return np.where(spread > 1e-12 * size, spread, size)
+
+
+PATTERNS = 8  # random signs that the rounding to decimals is followed with
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def rounded(family, known, released, penalty, spacing):
+  """((K, d), (K,)) size of what the rounding of all weights to decimals does to
+  the known gradient: root mean square over random roundings of deviation
+  `spacing`. The other arguments are those of `gradient`."""
+  x, y, sample_weight = known
+  l2, _, l2_intercept = penalty
+
+  def known_gradient(weights, intercept):
+    g, g0 = glm.gradient(family, weights, intercept, x, y, sample_weight)
+    return g + l2 * weights, g0 + l2_intercept * intercept
+
+  def follow(key):
+    keys = jax.random.split(key)
+    moved = tuple(
+      spacing * jax.random.rademacher(k, w.shape, w.dtype)
+      for k, w in zip(keys, released)
+    )
+    return jax.jvp(known_gradient, released, moved)[1]
+
+  errors = jax.lax.map(follow, jax.random.split(jax.random.key(0), PATTERNS))
+  return tuple(jnp.sqrt(jnp.mean(e**2, axis=0)) for e in errors)
+
+
 @functools.partial(jax.jit, static_argnums=0)
 def gradient(family, known, released, penalty, precision):
   """Minus the gradient of everything known, and how far to trust it.

@@ -146,6 +146,9 @@ def reconstruct(problem, m, noise, limit) -> Reconstruction:
     sorted(candidates, key=lambda xy: abs(np.linalg.norm(xy[0]) - unit))
   )
   x, y = candidates[0]
+  # v is known to the noise over M's size, and so is the length that M gives.
+  left = np.hypot(noise, problem.leftover[0] / problem.target_weight)
+  error = np.linalg.norm(x) * np.linalg.norm(left, axis=0) / size
   several = len(candidates) > 1
   return Reconstruction(
     x,
@@ -156,4 +159,6 @@ def reconstruct(problem, m, noise, limit) -> Reconstruction:
     f"{len(candidates)} records explain the missing gradient; see candidates"
     if several
     else "",
+    error,
+    problem.redundant,
   )
