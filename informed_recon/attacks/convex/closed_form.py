@@ -47,9 +47,10 @@ TOLERANCE_SEVERAL = 1e-2
 # Largest standard error of a trusted record's features, as a share of their
 # columns' spread: the root mean square over features, and of any one.
 EXPECTED_ERROR, WORST_ERROR = 0.01, 0.03
-# A trusted record that nothing checks moves the model at most this many times
-# as far as the known record that moves it most.
-INFLUENCE = 4.0
+# A trusted record that nothing checks moves the model at most 1.2 + 100 / n
+# times as far as the known record that moves it most (one of few records may
+# well stand out), and lies at most this many times as far out.
+LEVERAGE = 5.0
 # Real responses further outside the known ones than this many of their ranges
 # are taken for the sum over all records that an unfitted model leaves behind.
 RANGES = 10.0
@@ -272,26 +273,29 @@ def too_uncertain(problem: inputs.Problem, error) -> list[str]:
 
 
 def _moves_too_much(problem: inputs.Problem, x, y) -> bool:
-  """Cook's distance of (x, y), compared with the known records'."""
-  n, d = problem.x.shape
-  if n < d + 2 or np.isnan(x).any():
+  """Cook's distance and leverage of (x, y) beside the known records'."""
+  kept = ~np.isnan(x)
+  n, d = len(problem.x), kept.sum()
+  if n < d + 2:
     return False
-  z = np.column_stack([problem.x, np.ones(n)])
-  own = np.append(x, 1.0)
+  z, own = np.column_stack([problem.x[:, kept], np.ones(n)]), [*x[kept], 1.0]
   unit = np.sqrt(np.mean(z**2, axis=0))
   unit[unit == 0] = 1.0
   z, own = z / unit, own / unit
   inverse = np.linalg.pinv(z.T @ z / n, hermitian=True)
-  h = problem.x @ problem.weights.T + problem.intercept
+  known_h = problem.x @ problem.weights.T + problem.intercept
+  h = problem.weights[:, kept] @ x[kept] + problem.intercept
   with jax.enable_x64(True):
-    known = np.asarray(jax.vmap(problem.family.residual)(h, problem.y))[:, 0]
-    mine = problem.family.residual(
-      problem.weights @ x + problem.intercept, np.atleast_1d(y)
-    )
-  known = known * problem.sample_weight
-  moved = known**2 * np.einsum("ij,jk,ik->i", z, inverse, z)
+    known = jax.vmap(problem.family.residual)(known_h, problem.y)
+    mine = problem.family.residual(h, np.atleast_1d(y))
+  known = np.asarray(known)[:, 0] * problem.sample_weight
   mine = float(np.asarray(mine)[0]) * problem.target_weight
-  return bool(mine**2 * (own @ inverse @ own) > INFLUENCE * moved.max())
+  leverage = np.einsum("ij,jk,ik->i", z, inverse, z)
+  moved = np.max(known**2 * leverage)
+  far = own @ inverse @ own
+  return bool(
+    mine**2 * far > (1.2 + 100 / n) * moved or far > LEVERAGE * leverage.max()
+  )
 
 
 def with_rounding(problem: inputs.Problem) -> inputs.Problem:

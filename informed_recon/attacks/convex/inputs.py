@@ -179,6 +179,18 @@ def _real_responses(family, y, n_outputs, label_set, known_label):
   return y, codes, labels, whole
 
 
+def weights_of(sample_weight, target_weight, count: int):
+  """(n,) weights of the known records and the target's own, checked."""
+  if sample_weight is None:
+    sample_weight = np.ones(count)
+  sample_weight = _floats("sample_weight", sample_weight)
+  if sample_weight.shape != (count,) or np.any(sample_weight < 0):
+    raise UserError(
+      f"sample_weight must be {count} non-negative numbers, one a known record"
+    )
+  return sample_weight, _number("target_weight", target_weight, positive=True)
+
+
 def check(
   family: str,
   weights,
@@ -238,13 +250,9 @@ def check(
     member, known_y, n_outputs, label_set, known_label
   )
 
-  if sample_weight is None:
-    sample_weight = np.ones(len(x))
-  sample_weight = _floats("sample_weight", sample_weight)
-  if sample_weight.shape != (len(x),) or np.any(sample_weight < 0):
-    raise UserError(
-      f"sample_weight must be {len(x)} non-negative numbers, one a known record"
-    )
+  sample_weight, target_weight = weights_of(
+    sample_weight, target_weight, len(x)
+  )
   l2 = _number("l2", l2)
   return Problem(
     family=member,
@@ -253,7 +261,7 @@ def check(
     x=x,
     y=y,
     sample_weight=sample_weight,
-    target_weight=_number("target_weight", target_weight, positive=True),
+    target_weight=target_weight,
     l2=l2,
     l1=0.0,
     l2_intercept=l2 if penalise_intercept else 0.0,

@@ -1,12 +1,16 @@
 """Reconstruction from fitted scikit-learn estimators, taken as they are.
 
-What an estimator's coefficients mean is read off it by `sklearn_estimators`;
-here its problem is put together, solved and undone:
+What an estimator's coefficients mean is read off it by `estimators`; here its
+problem is put together, solved and undone:
+
+- The solver's end: no solver stops at a gradient of zero. The adversary fits
+  the same estimator to the known records and sees what it leaves there; that is
+  the noise of the release (`leftover`), and each feature's `error` follows.
 
 - class_weight: the target's weight depends on its label, and with "balanced"
   so does everybody's, so each label is tried and the one that explains the
-  weights is kept. Weights given to `fit` are not stored by estimators; these
-  are taken to be 1.
+  weights is kept. Weights given to `fit` are not stored by estimators; who
+  knows them passes `sample_weight` and `target_weight`.
 - Pipeline of scalers and one of these: the attack runs on scaled features and
   the scaling is undone. A scaler that was fitted with the target among its
   records gives the target away by itself: n mean_ minus the known sum is every
@@ -14,13 +18,23 @@ here its problem is put together, solved and undone:
   feature in which the target is extreme.
 """
 
+import time
+import warnings
+
+import jax
 import numpy as np
-from sklearn import pipeline, preprocessing
+from scipy import sparse
+from sklearn import base, pipeline, preprocessing
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
-from informed_recon.attacks.convex import closed_form, inputs, leave_one_out
-from informed_recon.attacks.sklearn.estimators import read
+from informed_recon.attacks.convex import (
+  closed_form,
+  inputs,
+  leave_one_out,
+  missing,
+)
+from informed_recon.attacks.sklearn.estimators import plain, read
 from informed_recon.types import Reconstruction, UserError
 
 _SCALERS = (
@@ -29,6 +43,12 @@ _SCALERS = (
   preprocessing.MaxAbsScaler,
   preprocessing.RobustScaler,
 )
+
+
+# Fits of the known records, and of all but one of them, that show what the
+# solver leaves; no more are begun once they took that many seconds.
+FITS, PATIENCE = 3, 5.0
+SAFETY = 2.0  # what the solver leaves differs from fit to fit
 
 
 def _signs(classes, known_y, n_outputs):
@@ -41,12 +61,14 @@ def _signs(classes, known_y, n_outputs):
   return codes[np.searchsorted(classes, known_y)], codes
 
 
-def problem(predictor, x, known_y, unknown: int = 1) -> inputs.Problem:
+def problem(
+  predictor, x, known_y, unknown: int = 1, sample_weight=None, target_weight=1.0
+) -> inputs.Problem:
   """What the closed form is to solve for a predictor from `unfold`.
 
   `unknown` records beside the known ones were fitted, which counts where a
-  penalty is per record. Class weights are left out; they depend on the
-  target's label.
+  penalty is per record (or per unit of weight). Class weights are left out;
+  they depend on the target's label.
   """
   released, weights, intercept, classes = read(predictor)
   y = np.asarray(known_y)
@@ -58,8 +80,15 @@ def problem(predictor, x, known_y, unknown: int = 1) -> inputs.Problem:
     beyond["labels"] = np.asarray(classes).tolist()
   elif classes is not None:
     keywords["label_set"] = np.asarray(classes).tolist()
+  if sample_weight is not None:
+    keywords["sample_weight"] = sample_weight
+  keywords["target_weight"] = target_weight
   checked = inputs.check(released.family, weights, intercept, x, y, **keywords)
-  n = len(x) + unknown if released.mean_form else 1
+  n = 1
+  if released.mean_form:
+    n = len(x) + unknown
+    if released.mean_weight and sample_weight is not None:
+      n = np.sum(checked.sample_weight) + unknown * checked.target_weight
   return checked._replace(
     l2=released.l2 * n,
     l1=released.l1 * n,
@@ -71,7 +100,7 @@ def problem(predictor, x, known_y, unknown: int = 1) -> inputs.Problem:
 def _class_weights(class_weight, classes, known_y, label):
   """Weight of each class when the target's label is `label`."""
   if class_weight == "balanced":
-    y = np.append(known_y, label)
+    y = known_y if label is None else np.append(known_y, label)
     counts = np.array([np.sum(y == c) for c in classes])
     weights = len(y) / (len(classes) * np.maximum(counts, 1))
     return dict(zip(np.asarray(classes).tolist(), weights, strict=True))
@@ -86,13 +115,14 @@ def _weighted(problem, class_weight, classes, known_y):
     if not by_class[label]:
       continue  # a record of weight zero leaves no trace
     s = np.array([by_class[c] for c in np.asarray(known_y).tolist()])
+    s = s * problem.sample_weight
     # A mean-form penalty grows with the number of records, not their weight.
     chosen = problem.labels.index(label)
     results.append(
       closed_form.solve(
         problem._replace(
           sample_weight=s,
-          target_weight=by_class[label],
+          target_weight=by_class[label] * problem.target_weight,
           codes=problem.codes[chosen : chosen + 1],
           labels=[label],
         )
@@ -109,6 +139,68 @@ def _weighted(problem, class_weight, classes, known_y):
   return best
 
 
+def _solver(predictor):
+  return getattr(predictor, "solver_", getattr(predictor, "solver", None))
+
+
+def leftover(predictor, x, y, sample_weight=None, seed=0):
+  """((K, d), (K,)) size of the gradient that the estimator's solver leaves.
+
+  Measured at the end of fits to the known records, with their whole objective
+  known. A feature in which those happen to leave little gets the mean over
+  features, in units of the columns.
+  """
+  rng, began, found = np.random.default_rng(seed), time.monotonic(), []
+  scale = missing.column_scale(x)
+  for i in range(FITS):
+    if found and time.monotonic() - began > PATIENCE:
+      break
+    keep = np.ones(len(x), bool)
+    if i:
+      keep[rng.integers(len(x))] = False
+    weights = None if sample_weight is None else sample_weight[keep]
+    given = {} if weights is None else dict(sample_weight=weights)
+    with warnings.catch_warnings():
+      warnings.simplefilter("ignore")  # that the solver stops early is known
+      try:
+        fitted = base.clone(plain(predictor)).fit(x[keep], y[keep], **given)
+        # Which solver "auto" takes depends on how the records were stored.
+        if _solver(fitted) != _solver(predictor):
+          rows = sparse.csr_matrix(x[keep])
+          fitted = base.clone(fitted).fit(rows, y[keep], **given)
+      except ValueError:  # a class had one record
+        continue
+    if not np.array_equal(
+      getattr(fitted, "classes_", None), getattr(predictor, "classes_", None)
+    ):
+      continue
+    own = problem(fitted, x[keep], y[keep], 0, weights)
+    by_class = getattr(predictor, "class_weight", None)
+    if by_class is not None:
+      of = _class_weights(by_class, predictor.classes_, y[keep], None)
+      of = np.array([of[c] for c in y[keep].tolist()])
+      own = own._replace(sample_weight=own.sample_weight * of)
+    intercept = own.intercept
+    if intercept is None:
+      intercept = np.zeros(len(own.weights))
+    with jax.enable_x64(True):
+      left, _ = missing.gradient(
+        own.family,
+        (own.x, own.y, own.sample_weight),
+        (own.weights, intercept),
+        (own.l2, own.l1, own.l2_intercept),
+        own.precision,
+      )
+    # An l1 penalty may hold any gradient at a weight of zero.
+    shown = np.where((own.l1 > 0) & (own.weights == 0), 0.0, left[0])
+    found.append((np.abs(shown), np.abs(np.asarray(left[1]))))
+  if not found:
+    return None
+  most, most0 = (np.max(parts, axis=0) for parts in zip(*found))
+  mean = np.sqrt(np.mean((most / scale) ** 2, axis=1, keepdims=True)) * scale
+  return SAFETY * np.maximum(most, mean), SAFETY * most0
+
+
 def _unscale(result: Reconstruction, scalers) -> Reconstruction:
   def undo(x):
     x = np.asarray(x)[None]
@@ -116,8 +208,11 @@ def _unscale(result: Reconstruction, scalers) -> Reconstruction:
       x = scaler.inverse_transform(x)
     return x[0]
 
+  # Scalers are affine, feature by feature.
+  units = np.abs(undo(np.ones_like(result.x)) - undo(np.zeros_like(result.x)))
   return result._replace(
     x=undo(result.x),
+    error=None if result.error is None else result.error * units,
     candidates=tuple((undo(x), y) for x, y in result.candidates),
   )
 
@@ -127,7 +222,7 @@ def _leak(scalers, known_x) -> str:
   if not scalers:
     return ""
   seen = getattr(scalers[0], "n_samples_seen_", None)
-  if seen is None or np.any(np.asarray(seen) != len(known_x) + 1):
+  if seen is None or np.any(np.asarray(seen) != known_x.shape[0] + 1):
     return ""
   if getattr(scalers[0], "mean_", None) is not None:
     return (
@@ -138,6 +233,41 @@ def _leak(scalers, known_x) -> str:
     "the scaler was fitted with the target: it shows every feature in which "
     "the target is extreme, without the model"
   )
+
+
+def _columns(first, known_x) -> np.ndarray:
+  """Known records as (n, d) numbers, in the columns of the fit."""
+  names = getattr(known_x, "columns", None)
+  fitted = getattr(first, "feature_names_in_", None)
+  if names is not None and fitted is not None:
+    if list(names) != list(fitted):
+      wrong = next(
+        (pair for pair in zip(names, fitted) if pair[0] != pair[1]),
+        (len(names), len(fitted)),
+      )
+      raise UserError(
+        "known_x must have the columns of the fit in the same order; found "
+        f"{wrong[0]!r} where the fit had {wrong[1]!r}"
+      )
+  if known_x is None:
+    raise UserError("known_x must be given")
+  if sparse.issparse(known_x):
+    known_x = known_x.toarray()
+  try:
+    x = np.asarray(known_x)
+    x = x if x.dtype.kind in "biuf" else np.asarray(known_x, np.float64)
+  except (TypeError, ValueError):
+    raise UserError(
+      "known_x must be a table of numbers, one row a record"
+    ) from None
+  if x.ndim != 2 or x.shape[1] != first.n_features_in_:
+    raise UserError(
+      f"known_x has shape {x.shape}; the estimator was fitted on "
+      f"{first.n_features_in_} columns"
+    )
+  if not np.all(np.isfinite(x)):
+    raise UserError("known_x holds NaN or infinite values")
+  return x
 
 
 def unfold(estimator, known_x):
@@ -158,6 +288,7 @@ def unfold(estimator, known_x):
       f"not a fitted scikit-learn estimator: {type(estimator).__name__}"
     ) from None
   scalers = []
+  estimator = getattr(estimator, "best_estimator_", estimator)  # of a search
   if isinstance(estimator, pipeline.Pipeline):
     steps = [s for _, s in estimator.steps if s not in (None, "passthrough")]
     *scalers, estimator = steps
@@ -167,45 +298,69 @@ def unfold(estimator, known_x):
           f"pipeline step {type(scaler).__name__} cannot be undone; supported "
           f"are {', '.join(c.__name__ for c in _SCALERS)}"
         )
-  x = np.asarray(known_x)
-  if x.ndim != 2 or x.shape[1] != (scalers or [estimator])[0].n_features_in_:
-    raise UserError(
-      f"known_x has shape {x.shape}; the estimator was fitted on "
-      f"{(scalers or [estimator])[0].n_features_in_} columns"
-    )
-  if x.dtype.kind not in "biuf" or not np.all(np.isfinite(x)):
-    raise UserError("known_x holds NaN, infinite values or no numbers")
+  x = _columns((scalers or [estimator])[0], known_x)
   for scaler in scalers:
     x = scaler.transform(x)
   return estimator, scalers, x
 
 
-def reconstruct(estimator, known_x, known_y) -> Reconstruction:
+def reconstruct(
+  estimator,
+  known_x,
+  known_y,
+  *,
+  sample_weight=None,
+  target_weight=1.0,
+  decimals=None,
+) -> Reconstruction:
   """Recovers the one record that a fitted estimator saw and the adversary not.
 
   Args:
     estimator: a fitted estimator of those named above, fitted on the known
       records and the target.
-    known_x: (n, d) features of the known records, before any scaling.
+    known_x: (n, d) features of the known records, before any scaling; an array,
+      a sparse matrix, or a table with the columns of the fit.
     known_y: (n,) their labels, as they were given to `fit`.
+    sample_weight: (n,) weights of the known records, as given to `fit`.
+    target_weight: the target's own weight.
+    decimals: that the coefficients were rounded to; found out where they show
+      it.
 
   Returns:
-    A `Reconstruction`, features in the units of `known_x`. At scikit-learn's
-    default tolerance most solvers stop too early for the closed form; then
+    A `Reconstruction`, features in the units of `known_x`. Where the solver
+    stopped too early for the closed form, which fits of the known records tell,
     `identifiable` is not set.
 
   Raises:
     UserError: the estimator is not fitted or not supported, or the records do
       not fit it.
+
+  Cost: three fits of the estimator, one where a fit takes seconds.
   """
   predictor, scalers, x = unfold(estimator, known_x)
+  if known_y is None:
+    raise UserError("known_y must be given")
   known_y = np.asarray(known_y)
-  checked = problem(predictor, x, known_y)
+  if known_y.ndim == 2 and known_y.shape[1] == 1:
+    known_y = known_y[:, 0]
+  checked = problem(predictor, x, known_y, 1, sample_weight, target_weight)
+  if decimals is not None:
+    checked = checked._replace(decimals=int(decimals))
+  weights = None if sample_weight is None else checked.sample_weight
+  left = leftover(predictor, x, known_y, weights)
+  if left is not None:
+    checked = checked._replace(leftover=left)
   class_weight = getattr(predictor, "class_weight", None)
   if class_weight is None:
     result = closed_form.solve(checked)
   else:
     result = _weighted(checked, class_weight, predictor.classes_, known_y)
+  if left is None and result.identifiable:
+    result = result._replace(
+      identifiable=False,
+      message="the estimator cannot be fitted to the known records alone, so "
+      "that nothing tells what its solver leaves behind",
+    )
   if scalers:
     result = _unscale(result, scalers)
   notes = [result.message, _leak(scalers, known_x)]

@@ -14,6 +14,9 @@ form of `attacks.convex`:
   log_loss: alpha is per record, so l2 = alpha n with n counting the target.
 - LinearSVC with squared hinge: l2 = 1 / C, the intercept penalised as in
   liblinear.
+- RidgeCV, RidgeClassifierCV, LassoCV, ElasticNetCV and LogisticRegressionCV
+  are the estimator of the penalty that they chose, fitted to all records.
+- TweedieRegressor of power 0 (identity), 1 and 2 (log link).
 - OneVsRestClassifier over a binary classifier of these.
 """
 
@@ -33,10 +36,42 @@ class Released(NamedTuple):
   l1: float = 0.0
   l2_intercept: float = 0.0
   mean_form: bool = False  # penalties still want multiplying by n
+  mean_weight: bool = False  # n then is the total weight, not a count
+
+
+def plain(e):
+  """The estimator that a cross-validated one ends as, not fitted."""
+  shared = {}
+  for name, target in _CROSS_VALIDATED.items():
+    if type(e) is getattr(linear_model, name):
+      accepted = target().get_params()
+      shared = {k: v for k, v in e.get_params().items() if k in accepted}
+      for chosen in ("alpha", "C", "l1_ratio"):
+        value = getattr(e, f"{chosen}_", None)
+        if value is not None and chosen in accepted:
+          values = np.unique(np.asarray(value, float))
+          if len(values) > 1:
+            raise UserError(
+              f"{name} chose another {chosen} for each class; not supported"
+            )
+          shared[chosen] = values.item()
+      return target(**shared)
+  return e
+
+
+_CROSS_VALIDATED = {
+  "RidgeCV": linear_model.Ridge,
+  "RidgeClassifierCV": linear_model.RidgeClassifier,
+  "LassoCV": linear_model.Lasso,
+  "ElasticNetCV": linear_model.ElasticNet,
+  "LogisticRegressionCV": linear_model.LogisticRegression,
+}
 
 
 def _logistic_regression(e) -> Released:
   C = float(e.C)
+  if not C > 0:
+    raise UserError(f"LogisticRegression has C={e.C!r}, which is no penalty")
   penalty = getattr(e, "penalty", "deprecated")
   ratio = {"l2": 0.0, "l1": 1.0}.get(penalty, e.l1_ratio or 0.0)
   strength = 0.0 if penalty is None else 1.0 / C
@@ -67,6 +102,7 @@ def _elastic_net(e) -> Released:
     l2=e.alpha * (1.0 - e.l1_ratio),
     l1=e.alpha * e.l1_ratio,
     mean_form=True,
+    mean_weight=True,
   )
 
 
@@ -97,6 +133,20 @@ def _sgd(e) -> Released:
   )
 
 
+def _tweedie(e) -> Released:
+  link = {"auto": "identity" if e.power <= 0 else "log"}.get(e.link, e.link)
+  families = {(0, "identity"): "linear", (1, "log"): "poisson"}
+  families[2, "log"] = "gamma"
+  if (e.power, link) not in families:
+    raise UserError(
+      "TweedieRegressor is supported with power 0 and the identity link, and "
+      f"with 1 and 2 and the log link; got {e.power!r} and {link!r}"
+    )
+  return Released(
+    families[e.power, link], l2=e.alpha, mean_form=True, mean_weight=True
+  )
+
+
 _READERS = {
   linear_model.LogisticRegression: _logistic_regression,
   linear_model.LinearRegression: _ridge,
@@ -105,11 +155,12 @@ _READERS = {
   linear_model.ElasticNet: _elastic_net,
   linear_model.Lasso: _elastic_net,
   linear_model.PoissonRegressor: lambda e: Released(
-    "poisson", l2=e.alpha, mean_form=True
+    "poisson", l2=e.alpha, mean_form=True, mean_weight=True
   ),
   linear_model.GammaRegressor: lambda e: Released(
-    "gamma", l2=e.alpha, mean_form=True
+    "gamma", l2=e.alpha, mean_form=True, mean_weight=True
   ),
+  linear_model.TweedieRegressor: _tweedie,
   linear_model.SGDClassifier: _sgd,
   svm.LinearSVC: _linear_svc,
 }
@@ -128,12 +179,14 @@ def read(estimator):
       intercept = np.concatenate([np.ravel(r[2]) for r in each])
     weights = np.concatenate([r[1] for r in each])
     return released, weights, intercept, estimator.classes_
-  reader = _READERS.get(type(estimator))
+  like = plain(estimator)
+  reader = _READERS.get(type(like))
   if reader is None:
     known = ", ".join(sorted(c.__name__ for c in _READERS))
     raise UserError(
       f"{type(estimator).__name__} has no closed-form attack; supported: "
-      f"{known}, OneVsRestClassifier, and a Pipeline of scalers and one of them"
+      f"{known}, {', '.join(_CROSS_VALIDATED)}, OneVsRestClassifier, and a "
+      "Pipeline of scalers and one of them"
     )
   weights = estimator.coef_
   if hasattr(weights, "toarray"):
@@ -143,7 +196,7 @@ def read(estimator):
   if intercept is not None:
     intercept = np.broadcast_to(np.ravel(intercept), (len(weights),))
   return (
-    reader(estimator),
+    reader(like),
     weights,
     intercept,
     getattr(estimator, "classes_", None),

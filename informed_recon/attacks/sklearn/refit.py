@@ -29,6 +29,7 @@ from sklearn.base import clone, is_classifier
 
 from informed_recon.attacks import sklearn as closed_form
 from informed_recon.attacks.convex import missing
+from informed_recon.attacks.convex.closed_form import WORST_ERROR
 from informed_recon.attacks.sklearn import residual
 from informed_recon.attacks.sklearn.estimators import read
 from informed_recon.types import Reconstruction
@@ -149,11 +150,20 @@ def reconstruct(
     gap = np.linalg.norm(_fit(predictor, x, y, record, response) - released)
     gap = float(gap / size)
     if gap < best.residual:
+      error = _error(found.jac, max(gap, MATCH) * size, scale)
+      units = np.ones(len(scale))
       for scaler in reversed(scalers):
+        ends = scaler.inverse_transform(np.stack([0 * units, units]))
+        units = np.abs(ends[1] - ends[0])
         record = scaler.inverse_transform(record[None])[0]
       response = np.asarray(response).item()
       best = Reconstruction(
         record, response, gap <= MATCH, gap, ((record, response),)
+      )
+      share = error / missing.column_spread(x)
+      best = best._replace(
+        identifiable=best.identifiable and bool(np.max(share) <= WORST_ERROR),
+        error=error * units,
       )
     if best.identifiable:
       return best
@@ -161,6 +171,12 @@ def reconstruct(
     message=f"no start led to a record whose fit ends at the released weights "
     f"(nearest: {best.residual:.1e} of their norm)"
   )
+
+
+def _error(jacobian, gap, scale) -> np.ndarray:
+  """(d,) error of the features where weights agree to `gap`."""
+  back = np.linalg.pinv(jacobian)[: len(scale)]
+  return np.linalg.norm(back, axis=1) * gap * scale
 
 
 def _scaled(record, scalers):
