@@ -6,8 +6,8 @@ For every solver of LogisticRegression (liblinear one against the rest on
 digits) and SGDClassifier, as they come, on scikit-learn's digits (pixels in
 [0, 1]) and standardised breast-cancer data: the target is one random record,
 the known records are all others, and three attacks answer: the closed form,
-`attacks.convex_residual`, and, on the data with two classes, where it is cheap
-enough, `attacks.convex_refit`. One JSON object a line: "ours" is the share of
+`attacks.sklearn.residual`, and, on the data with two classes, where it is cheap
+enough, `attacks.sklearn.refit`. One JSON object a line: "ours" is the share of
 targets with the right label and MSE at most 1e-3 by the best of the new
 attacks, "peer" that of the closed form, all with 95% Clopper-Pearson intervals.
 """
@@ -25,7 +25,7 @@ from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
 from informed_recon.attacks import sklearn as closed_form
-from informed_recon.attacks.convex import refit, residual
+from informed_recon.attacks.sklearn import refit, residual
 from informed_recon.dp import intervals
 
 SUCCESS = 1e-3

@@ -139,10 +139,6 @@ def _weighted(problem, class_weight, classes, known_y):
   return best
 
 
-def _solver(predictor):
-  return getattr(predictor, "solver_", getattr(predictor, "solver", None))
-
-
 def leftover(predictor, x, y, sample_weight=None, seed=0):
   """((K, d), (K,)) size of the gradient that the estimator's solver leaves.
 
@@ -165,7 +161,8 @@ def leftover(predictor, x, y, sample_weight=None, seed=0):
       try:
         fitted = base.clone(plain(predictor)).fit(x[keep], y[keep], **given)
         # Which solver "auto" takes depends on how the records were stored.
-        if _solver(fitted) != _solver(predictor):
+        taken = getattr(predictor, "solver_", None)
+        if taken and taken != fitted.solver_:
           rows = sparse.csr_matrix(x[keep])
           fitted = base.clone(fitted).fit(rows, y[keep], **given)
       except ValueError:  # a class had one record
