@@ -148,8 +148,9 @@ def attack(
   if found:
     tried.append(
       f"Simulation: the training was run backwards for {len(found)} of "
-      f"{len(chosen)} chosen records, twice each from different starts, with "
-      "all other records and the key known, label unknown."
+      f"{len(chosen)} chosen records, with all other records and the key "
+      "known, the label unknown; a second search checked every answer that "
+      "explains the release."
     )
   elif why:
     tried.append(f"Simulation was impossible: {why}.")
@@ -191,20 +192,26 @@ def answer(
 
 
 def _simulated(training, frame, x, y, chosen, move, deadline, memo) -> dict:
+  """What was found before, and what time allows to find now; only searches
+  that came to their end are remembered."""
+  found = {int(i): memo[i] for i in chosen if i in memo}
   waiting = np.array([i not in memo for i in chosen])
   waiting &= move > 0  # what moves nothing cannot be looked for
-  if waiting.any() and (time.monotonic() < deadline or not memo):
-    searched = simulated.search(
-      training, frame, x, y, chosen[waiting], move[waiting], 0, deadline
-    )
-    total = int(waiting.sum())
-    try:
-      for i, one in tqdm(searched, total=total, desc="audit", unit="record"):
+  if not waiting.any():
+    return found
+  searched = simulated.search(
+    training, frame, x, y, chosen[waiting], move[waiting], 0, deadline
+  )
+  total = int(waiting.sum())
+  try:
+    for i, one in tqdm(searched, total=total, desc="audit", unit="record"):
+      found[i] = one
+      if one.ended:
         memo[i] = one
-    except KeyboardInterrupt:
-      if not memo:
-        raise
-  return {int(i): memo[i] for i in chosen if i in memo}
+  except KeyboardInterrupt:
+    if not found:
+      raise
+  return found
 
 
 def _digest(theta, x, y) -> str:

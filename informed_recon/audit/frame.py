@@ -12,7 +12,7 @@ import numpy as np
 from informed_recon.types import UserError
 
 MOST_LABELS = 100  # more different labels than this are real responses
-NUDGE = 0.25  # scales by which a start is moved
+NUDGE = 0.1  # scales by which a start is moved
 RESPONSES = 3  # parts of the range of a real response, to begin from each
 
 

@@ -1,7 +1,7 @@
 """Each record of a training set, looked for by simulating the training.
 
 A search that explains the release is not believed at once: another begins near
-its answer, every feature moved by a quarter of its scale. What the training
+its answer, every feature moved by a tenth of its scale. What the training
 does not tell stays where it was moved to, so that a record is vouched for only
 where the second search comes back to the first one's answer.
 """
@@ -21,11 +21,11 @@ from informed_recon.audit import frame as frames
 from informed_recon.audit.training import Training, floats
 from informed_recon.types import Records
 
-SEARCH = simulation.Search(steps=40)
+SEARCH = simulation.Search(steps=40, converged=2e-5)
 TRIES = 3  # searches from different starts until one explains the release
 SLOTS = 50  # searches a record, idle repeats among them, at most
-AGREE = 0.03  # rms difference of the two answers, in scales of the features
-AGREE_MOST = 0.1  # of one feature; it was moved by `frames.NUDGE`
+AGREE = 0.012  # rms difference of the two answers, in scales of the features
+AGREE_MOST = 0.04  # of one feature; it was moved by `frames.NUDGE`
 MEMORY = 2e9  # bytes that searches side by side may take
 BATCH = 8  # of them, at most
 
@@ -38,6 +38,7 @@ class Found(NamedTuple):
   residual: float  # share of the record's influence that stays unexplained
   error: float  # rms difference of two answers, in scales of the features; NaN
   confident: bool
+  ended: bool = True  # False: time cut the search short
 
 
 class Influence(NamedTuple):
@@ -109,7 +110,7 @@ def search(
     if plan.over() or time.monotonic() > deadline:
       break
   for at, answer in plan.unsettled():
-    yield int(chosen[at]), _found(frame, answer, None)
+    yield int(chosen[at]), _found(frame, answer, None)._replace(ended=False)
 
 
 class _Plan:
