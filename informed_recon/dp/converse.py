@@ -116,3 +116,42 @@ def mse_lower(radii: Sequence[float], gammas: Sequence[float]) -> float:
       f"gammas must lie in [0, 1], one for each of radii, got {gammas!r}"
     )
   return float(np.sum(np.diff(r**2, prepend=0.0) * (1 - gamma)))
+
+
+def van_trees_lower(information, prior_information) -> float:
+  """Lower bound on the expected squared error, by Fisher information.
+
+  E |z - z_hat|^2 >= tr (J + J_pi)^{-1}, J the information of the release about
+  the record, in expectation over the prior, J_pi that of the prior itself. A
+  release g(z) + s N(0, I) has J = E[Dg^T Dg] / s^2; releases add up. A prior
+  N(0, V) has J_pi = V^{-1}; so has any prior whose density falls smoothly to 0.
+  Unlike `mse_lower` it knows this model's gradients, not the worst case's.
+
+  Source: van Trees, 1968; Gill and Levit, 1995 (multivariate).
+
+  Args:
+    information: J, (d, d), or a number for that times the identity in one
+      dimension.
+    prior_information: J_pi, likewise; positive definite.
+
+  Returns:
+    The bound in squared units, summed over features.
+
+  Raises:
+    ValueError: not square, not symmetric or not positive.
+
+  >>> van_trees_lower(3.0, 1.0)
+  0.25
+  """
+  parts = [
+    np.atleast_2d(np.asarray(a, dtype=np.float64))
+    for a in (information, prior_information)
+  ]
+  for name, part in zip(("information", "prior_information"), parts):
+    square = part.ndim == 2 and part.shape == parts[1].shape[::-1]
+    if not square or not np.allclose(part, part.T):
+      raise ValueError(f"{name} must be symmetric, got shape {part.shape}")
+    least = np.linalg.eigvalsh(part)[0]
+    if least < (-1e-9 * np.abs(part).max() if part is parts[0] else 1e-300):
+      raise ValueError(f"{name} must be positive, got eigenvalue {least:g}")
+  return float(np.trace(np.linalg.inv(parts[0] + parts[1])))

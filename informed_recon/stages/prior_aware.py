@@ -12,6 +12,7 @@ from informed_recon import prng
 from informed_recon.attacks import prior_aware as attack
 from informed_recon.dp import (
   accounting,
+  audit,
   bounds,
   converse,
   intervals,
@@ -236,6 +237,11 @@ def _identification(m: int, trials: Trial, setting: tuple, delta: float):
       successes, count, 1 / m, delta, LEVEL
     ),
   )
+  proved = audit.dpsgd_epsilon_lower(
+    *(successes, count, 1 / m, *setting[1:], delta, LEVEL)
+  )
+  # What the draws alone would explain is inf: no noise is too little for it.
+  row["epsilon_lower_dpsgd_99"] = proved if np.isfinite(proved) else None
   if setting[1] == 1:  # sums over steps tell all only where all take part
     gram = np.stack([g[np.ix_(ids, ids)] for g, ids in zip(trials.gram, block)])
     best = monte_carlo.identification_estimate(gram)

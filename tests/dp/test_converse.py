@@ -263,3 +263,32 @@ def test_the_estimate_is_a_function_of_its_seed():
 def test_bad_input_names_argument_and_range(call, message):
   with pytest.raises(ValueError, match=message):
     call()
+
+
+def test_van_trees_is_met_by_gaussians_and_kept_by_others():
+  """200 linear Gaussian releases, whose posterior is known in closed form."""
+  rng = np.random.default_rng(5)
+  for _ in range(200):
+    d, s = rng.integers(1, 6), 10 ** rng.uniform(-1, 1)
+    a = rng.standard_normal((d + 1, d))
+    root = rng.standard_normal((d, d)) + 2 * np.eye(d)
+    prior = root @ root.T  # covariance
+    gain = prior @ a.T @ np.linalg.inv(a @ prior @ a.T + s**2 * np.eye(d + 1))
+    error = np.trace(prior - gain @ a @ prior)
+    found = converse.van_trees_lower(a.T @ a / s**2, np.linalg.inv(prior))
+    assert found == pytest.approx(error, rel=1e-6)
+  # A prior that is not Gaussian: cos^2 on [-1, 1], of information pi^2.
+  z = np.linspace(-1, 1, 4001)
+  prior = np.cos(np.pi * z / 2) ** 2
+  for s in (0.1, 0.5, 2.0):
+    y = np.linspace(-1 - 8 * s, 1 + 8 * s, 1201)
+    joint = prior * np.exp(-((y[:, None] - z) ** 2) / (2 * s**2))
+    mean = joint @ z / joint.sum(1)
+    error = np.sum(joint * (z - mean[:, None]) ** 2) / joint.sum()
+    floor = converse.van_trees_lower(1 / s**2, np.pi**2)
+    assert 0.5 * error < floor < error
+  for bad in (([[1.0, 2.0], [0.0, 1.0]], np.eye(2)), (np.eye(3), np.eye(2))):
+    with pytest.raises(ValueError, match="information must be symmetric"):
+      converse.van_trees_lower(*bad)
+  with pytest.raises(ValueError, match="prior_information must be positive"):
+    converse.van_trees_lower(np.eye(2), np.zeros((2, 2)))

@@ -77,6 +77,8 @@ def test_the_numbers_follow_from_the_trials(finished):
       assert row["epsilon_lower_99"] == converse.epsilon_lower(
         hits, TRIALS, 1 / m, DELTA, 0.99
       )
+      proved = row["epsilon_lower_dpsgd_99"]
+      assert row["epsilon_lower_99"] <= proved <= point["epsilon"]
       low, high = row["bayes_optimal_estimate_ci99"]
       assert 1 / m < low < row["bayes_optimal_estimate"] < high <= upper + 0.02
 

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from informed_recon.dp import converse, intervals
+from informed_recon.dp import audit, converse, intervals, overview
 from informed_recon.report import figures, table
 from informed_recon.report.curves import Result
 from informed_recon.types import UserError
@@ -37,12 +37,13 @@ def draw(results: Sequence[Result]) -> tuple[Figure, list[str]]:
   attacks = list(found[0]["attacks"])
   palette = figures.colours(attacks)
   figure = Figure(figsize=(11, 7), layout="constrained")
-  axes = figure.subplots(2, max(len(scores), 2))
+  axes = figure.subplots(2, max(len(scores), 3))
   for axis, score in zip(axes[0], scores):
     _success(axis, epsilons, found, attacks, score, palette)
   _errors(axes[1, 0], epsilons, found, attacks, palette)
   _accuracy(axes[1, 1], epsilons, found)
-  for axis in axes[1, 2:]:
+  _proved(axes[1, 2], epsilons, found, attacks, scores, palette)
+  for axis in [*axes[0, len(scores) :], *axes[1, 3:]]:
     axis.remove()
   for axis in figure.axes:
     axis.set_xscale("log")
@@ -101,10 +102,17 @@ def _success(axis, epsilons, found, attacks, score, palette):
       *(epsilons, rate, np.abs(limits - rate)),
       **dict(fmt="o", ms=4, capsize=3, color=palette[name], label=name),
     )
+  uppers = [_uppers(r["privacy"], r["privacy"]["kappa"][score]) for r in found]
   for bound, style in LINES.items():
-    upper = [r["privacy"]["success_upper"][score][bound] for r in found]
     label = {"tight": "upper bound", "rdp": "by RDP"}.get(bound, "by (ε, δ)")
-    axis.plot(epsilons, upper, style, color="#333333", lw=1.1, label=label)
+    for colour, which in (("#bbbbbb", "loose"), ("#333333", bound)):
+      if which == "loose" and bound == "tight":
+        continue
+      line = [
+        u[f"{bound}_loose" if which == "loose" else bound] for u in uppers
+      ]
+      name = f"{label}, loose" if which == "loose" else label
+      axis.plot(epsilons, line, style, color=colour, lw=1.1, label=name)
   kappa = [r["privacy"]["kappa"][score] for r in found]
   axis.plot(epsilons, kappa, "--", color="#aaaaaa", label="blind guess κ")
   eta = found[0]["attacks"][attacks[0]]["success_at_eta"]["eta"]
@@ -114,6 +122,43 @@ def _success(axis, epsilons, found, attacks, score, palette):
   axis.yaxis.set_major_formatter(PercentFormatter(1))
   if score == "eta":
     axis.legend(fontsize=8)
+
+
+def _uppers(privacy: Mapping, kappa: float) -> dict[str, float]:
+  """All bounds; "loose" are the two as they are found in the literature: by the
+  first term of the divergence (full batch), and by one direction alone."""
+  found = overview.all_upper(privacy, kappa)
+  epsilon, sigma = privacy["epsilon"], privacy["noise_multiplier"]
+  one_way = np.inf if epsilon is None else epsilon
+  loose = kappa * np.exp(min(one_way, 700.0)) + privacy["delta"]
+  found["epsilon_delta_loose"] = min(1.0, loose)
+  found["rdp_loose"] = found["rdp"]
+  if privacy["sampling_probability"] == 1 and sigma:
+    gap = np.sqrt(-np.log(kappa)) - np.sqrt(privacy["steps"] / 2) / sigma
+    found["rdp_loose"] = float(np.exp(-(max(gap, 0.0) ** 2)))
+  return found
+
+
+def _proved(axis, epsilons, found, attacks, scores, palette):
+  """What identification proves of ε, beside what is stated."""
+  for name in attacks:
+    proved = []
+    for row in found:
+      p = row["privacy"]
+      setting = p["sampling_probability"], p["steps"], p["delta"], CONFIDENCE
+      limits = [
+        audit.dpsgd_epsilon_lower(
+          *_rate(row["attacks"][name], score), p["kappa"][score], *setting
+        )
+        for score in scores
+        if score != "eta"
+      ]
+      proved.append(max([x for x in limits if np.isfinite(x)], default=0.0))
+    axis.plot(epsilons, proved, "o--", color=palette[name], ms=4, label=name)
+  axis.plot(epsilons, epsilons, color="#333333", lw=1.1, label="stated ε")
+  axis.set_yscale("symlog", linthresh=1)
+  axis.set_title("ε at least (99%)", fontsize=10, pad=14)
+  axis.legend(fontsize=8)
 
 
 def _errors(axis, epsilons, found, attacks, palette):
