@@ -31,7 +31,10 @@ def _point(epsilon, mse, hits, upper, accuracy=0.8, targets=100):
       ),
       privacy=dict(
         epsilon=epsilon,
-        noise_multiplier=1.0,
+        noise_multiplier=0.05 if epsilon else 0.0,
+        sampling_probability=1.0,
+        steps=10,
+        delta=1e-5,
         kappa={"eta": 0.04, "8": 0.125},
         success_upper={"eta": bounds, "8": bounds},
       ),
