@@ -49,7 +49,7 @@ def test_where_it_falls_and_what_suffices():
     _point(10.0, 0.068, 12, 0.8, accuracy=0.75),
   ]
   figure, sentences = privacy.draw(points)
-  assert len(figure.axes) == 4
+  assert len(figure.axes) == 5  # two scores, errors, accuracy, proved ε
   text = "\n".join(sentences)
   assert "At ε = 10 net is no better than the mean image" in text
   assert "keeps 75.0% accuracy" in text and "without noise 90.0%" in text
