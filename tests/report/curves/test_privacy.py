@@ -53,7 +53,7 @@ def test_where_it_falls_and_what_suffices():
   text = "\n".join(sentences)
   assert "At ε = 10 net is no better than the mean image" in text
   assert "keeps 75.0% accuracy" in text and "without noise 90.0%" in text
-  assert "identification among 8: at ε = 10 (noise multiplier 1)" in text
+  assert "identification among 8: at ε = 10 (noise multiplier 0.05)" in text
   assert "the bound still allows an attack 80%" in text
   assert "In none of 6 comparisons" in text
 
