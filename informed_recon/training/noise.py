@@ -4,6 +4,8 @@
 a released coordinate outside that range would prove who was there.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -28,9 +30,11 @@ def gaussian(key: jax.Array, shape=(), dtype=jnp.float32) -> jax.Array:
   """
   if dtype != jnp.float32:
     return gaussian(key, shape).astype(dtype)
-  # A key each: one longer array of bits would not fuse and cost six times more.
+  # Flat, and a key each: XLA fuses these under vmap, where one longer array of
+  # bits costs six times more, and words in the shape of a kernel twice.
+  count = math.prod(shape)
   first, *rest = (
-    jax.random.bits(k, shape, jnp.uint32) for k in jax.random.split(key, 3)
+    jax.random.bits(k, (count,), jnp.uint32) for k in jax.random.split(key, 3)
   )
   unit = 2.0**-32
   u = 0.5
@@ -38,4 +42,4 @@ def gaussian(key: jax.Array, shape=(), dtype=jnp.float32) -> jax.Array:
     u = (word.astype(dtype) + u) * unit
   u = ((first >> 1).astype(dtype) + u) * unit
   x = jax.scipy.special.ndtri(u)
-  return jnp.where(first & 1, x, -x)
+  return jnp.where(first & 1, x, -x).reshape(shape)

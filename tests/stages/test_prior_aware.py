@@ -162,7 +162,7 @@ def test_the_page_where_records_are_sampled(finished, monkeypatch):
     for row in point["identification"].values():
       del row["bayes_optimal_estimate"], row["bayes_optimal_estimate_ci99"]
   page = report.page(stages.build(_config(), finished), results)
-  assert page.pictures.keys() == {"identification", "accuracy"}
+  assert page.pictures.keys() == {"identification", "audit", "accuracy"}
   assert all(row[6] == "-" for row in page.rows)
   assert "best possible" not in page.story[1]
   assert "with probability 0.5" in page.story[0]
