@@ -174,7 +174,7 @@ def test_it_leaves_what_every_experiment_leaves(finished):
   assert results["released_model"]["models"] == 2 * TRIALS
   assert results["timing_seconds"].keys() == {"prior_aware", "report"}
   pictures = sorted(p.name for p in (finished / "figures").iterdir())
-  assert pictures == ["accuracy.png", "identification.png"]
+  assert pictures == ["accuracy.png", "audit.png", "identification.png"]
   for line in (finished / "metrics.jsonl").read_text().splitlines():
     assert json.loads(line)["stage"] == "prior_aware"
 
