@@ -25,6 +25,8 @@ SEARCH = simulation.Search(steps=40, converged=2e-5)
 TRIES = 3  # searches from different starts until one explains the release
 SLOTS = 50  # searches a record, idle repeats among them, at most
 AGREE = 0.012  # rms difference of the two answers, in scales of the features
+EXACT = 64  # coordinates up to which the whole Jacobian is looked at
+FAR = 0.1  # spreads by which no combination of features may be off
 AGREE_MOST = 0.04  # of one feature; it was moved by `frames.NUDGE`
 MEMORY = 2e9  # bytes that searches side by side may take
 BATCH = 8  # of them, at most
@@ -103,14 +105,43 @@ def search(
     dataclasses.replace(SEARCH, bounds=frame.bounds),
     batch=min(batch, len(chosen)),
   )
+  determined = _determined(training, fixed)
   for k, answer in answers:
     settled = plan.settle(k, answer)
     if settled is not None:
-      yield int(chosen[plan.at(k)]), _found(frame, *settled)
+      at = plan.at(k)
+      found = _found(frame, *settled)
+      if found.confident and len(frame.center) <= EXACT:
+        sure = determined(settled[0], chosen[at], distance[at])
+        found = found._replace(confident=sure)
+      yield int(chosen[at]), found
     if plan.over() or time.monotonic() > deadline:
       break
   for at, answer in plan.unsettled():
     yield int(chosen[at]), _found(frame, answer, None)._replace(ended=False)
+
+
+def _determined(training: Training, fixed: Records):
+  """(answer, record, distance) -> whether every combination of its features is
+  told by the release: by the least singular value of the training's Jacobian.
+  The check by a second search may miss one that its move left alone."""
+
+  @jax.jit
+  def least(fixed, u, label, index):
+    def end(u):
+      return training.simulate(fixed, Records(u, label), index)
+
+    columns = jax.lax.map(
+      lambda v: jax.jvp(end, (u,), (v,))[1], jnp.eye(len(u)), batch_size=8
+    )
+    return jnp.linalg.svd(columns, compute_uv=False)
+
+  def determined(answer, index, distance) -> bool:
+    values = np.asarray(least(fixed, answer.x, answer.y, np.int32(index)))
+    noise = max(answer.residual, 1e-5) * distance + 1e-6 * values[0]
+    return bool(FAR * values[-1] > noise and len(values) == len(answer.x))
+
+  return determined
 
 
 class _Plan:

@@ -101,6 +101,21 @@ def test_a_feature_that_training_does_not_see_is_not_vouched_for():
   assert not blind.table.confident.any()
 
 
+def test_a_sum_of_features_does_not_tell_them_apart():
+  x, y = _moons()
+  more = np.random.default_rng(1).normal(size=(len(x), 1))
+  x = np.hstack(
+    [x[:, :1] / 2 - 100 * more, x[:, 1:], x[:, :1] / 2 + 100 * more]
+  )
+
+  def train(key, x, y):
+    return _own_adam(key, jnp.stack([x[:, 0] + x[:, 2], x[:, 1]], 1), y)
+
+  found = doors.audit(train, x, y, records=[3, 7, 11, 20, 31])
+  assert (found.table.attack == "simulation").all()
+  assert not found.table.confident.any()
+
+
 def test_a_function_that_can_only_be_called():
   x, y = _moons(64)
 
