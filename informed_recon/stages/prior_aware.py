@@ -155,9 +155,10 @@ def _play(
             hparams._replace(noise_multiplier=sigma),
           )
           found = Trial(*(np.asarray(a)[:count] for a in found))
-          if not np.isfinite(found.log_posterior).all():
+          shown = found.accuracy, found.log_posterior
+          if not all(np.isfinite(a).all() for a in shown):
             raise UserError(
-              "models diverged (parameters that are not finite); lower "
+              "models diverged (logits that are not finite); lower "
               "training.learning_rate"
             )
           files.write_arrays(path, **found._asdict())
@@ -187,8 +188,11 @@ def _make_play(experiment: Experiment):
     keys = ensemble.model_keys(root, ensemble.Threat(), trial_id)
     params, transcript = train(keys, fixed, target, hparams)
     evidence = identify(keys, transcript, fixed, candidates, hparams)
-    guess = jnp.argmax(model.apply(params, unseen.x), 1)
-    return Trial(truth, *evidence, jnp.mean(guess == unseen.y))
+    logits = model.apply(params, unseen.x)
+    right = jnp.mean(jnp.argmax(logits, 1) == unseen.y)
+    # Records that overflow add nothing, so a diverged model shows here alone.
+    right = jnp.where(jnp.isfinite(logits).all(), right, jnp.nan)
+    return Trial(truth, *evidence, right)
 
   axes = (None, 0, None, None, None, None)
   return jax.jit(jax.vmap(one, in_axes=axes))
