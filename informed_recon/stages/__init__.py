@@ -118,7 +118,7 @@ def timing(experiment: Experiment) -> dict[str, float]:
   try:
     found = files.read_json(experiment.workdir / TIMING)
     return {str(k): float(v) for k, v in found.items()}
-  except (FileNotFoundError, files.Damaged, AttributeError, TypeError):
+  except (FileNotFoundError, ValueError, AttributeError, TypeError):
     return {}
 
 

@@ -141,7 +141,18 @@ def check(model: Model) -> None:
     total = jax.tree.map(lambda g: jnp.tensordot(weights, g, 1), each)
     return optax.tree.norm(optax.tree.sub(ours, total))
 
-  if not deviation() < 0.01 * clip_norm:  # far above rounding
+  try:
+    off = deviation()
+  except UserError:
+    raise
+  except Exception as error:  # whatever a module makes of being taken apart
+    reason = str(error).strip().splitlines()[0][:120]
+    raise UserError(
+      "private training cannot clip this model's records one by one: one of "
+      "its modules cannot be taken apart (such as recurrent cells, remat, "
+      f"WeightNorm and masked convolutions): {type(error).__name__}: {reason}"
+    ) from error
+  if not off < 0.01 * clip_norm:  # far above rounding
     raise UserError(
       "this model's records cannot be clipped one by one: they are coupled "
       "within a batch, or parameters are used outside of their module's call"

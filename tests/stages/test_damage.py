@@ -55,6 +55,14 @@ def test_files_of_a_closed_form(
   assert came == expected
 
 
+@pytest.mark.parametrize("text", ['{"stage": "convex"}', "[1]", "3"])
+def test_times_that_are_none_are_forgotten(finished, tmp_path, text):
+  config, workdir = finished("convex")
+  copy = damage.shutil.copytree(workdir, tmp_path / "run")
+  (copy / "timing.json").write_text(text)
+  assert damage.outcome(config, copy, set(), damage.results(workdir)) == "equal"
+
+
 @pytest.mark.parametrize("kind", ["empty", "cut", "noise"])
 def test_a_damaged_checkpoint_starts_again(finished, tmp_path, kind):
   config, workdir = finished("network")

@@ -321,3 +321,42 @@ def test_a_record_that_overflows_adds_nothing(name, pixel):
     # 1e25 need not overflow everywhere; then the clip norm bounds it.
     gap = optax.tree.norm(optax.tree.sub(found, expected))
     assert gap <= (0.1 * drawn if pixel == 1e25 else 0) + 1e-5
+
+
+def _recurrent(x):
+  x = x.reshape(x.shape[0], 4, -1)
+  return nn.Dense(3)(nn.RNN(nn.GRUCell(5))(x)[:, -1])
+
+
+def _remat(x):
+  return nn.Dense(3)(nn.remat(nn.Dense)(7)(x.reshape(x.shape[0], -1)))
+
+
+def _normed(x):
+  return nn.Dense(3)(nn.WeightNorm(nn.Dense(7))(x.reshape(x.shape[0], -1)))
+
+
+def _masked(x):
+  x = nn.Conv(2, (3, 3), mask=jnp.ones((3, 3, 1, 2)))(x)
+  return nn.Dense(3)(x.reshape(x.shape[0], -1))
+
+
+@pytest.mark.parametrize("layers", [_recurrent, _remat, _normed, _masked])
+def test_modules_that_cannot_be_taken_apart_are_one_line(layers):
+  class Network(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+      return layers(x)
+
+  network, shape = Network(), (4, 4, 1)
+  example = jnp.zeros((1, *shape))
+  params = network.init(jax.random.key(0), example)["params"]
+  model = Model(
+    init=lambda key: network.init(key, example)["params"],
+    apply=lambda params, x: network.apply({"params": params}, x),
+    layout=tree.layout(params),
+    shape=shape,
+  )
+  with pytest.raises(UserError, match="private training cannot clip") as error:
+    clipping.check(model)
+  assert "\n" not in str(error.value)
