@@ -25,6 +25,7 @@ SEARCH = simulation.Search(steps=40, converged=2e-5)
 TRIES = 3  # searches from different starts until one explains the release
 SLOTS = 50  # searches a record, idle repeats among them, at most
 AGREE = 0.012  # rms difference of the two answers, in scales of the features
+SPARE = 3  # parameters beyond the unknowns, to check an answer against
 EXACT = 64  # coordinates up to which the whole Jacobian is looked at
 FAR = 0.1  # spreads by which no combination of features may be off
 AGREE_MOST = 0.04  # of one feature; it was moved by `frames.NUDGE`
@@ -105,13 +106,16 @@ def search(
     dataclasses.replace(SEARCH, bounds=frame.bounds),
     batch=min(batch, len(chosen)),
   )
-  determined = _determined(training, fixed)
+  determined = _determined(training, frame, fixed)
   for k, answer in answers:
     settled = plan.settle(k, answer)
     if settled is not None:
       at = plan.at(k)
       found = _found(frame, *settled)
-      if found.confident and len(frame.center) <= EXACT:
+      unknowns = len(frame.center)
+      if len(training.theta) < unknowns + SPARE:
+        found = found._replace(confident=False)
+      if found.confident and unknowns <= EXACT:
         sure = determined(settled[0], chosen[at], distance[at])
         found = found._replace(confident=sure)
       yield int(chosen[at]), found
@@ -121,10 +125,11 @@ def search(
     yield int(chosen[at]), _found(frame, answer, None)._replace(ended=False)
 
 
-def _determined(training: Training, fixed: Records):
-  """(answer, record, distance) -> whether every combination of its features is
-  told by the release: by the least singular value of the training's Jacobian.
-  The check by a second search may miss one that its move left alone."""
+def _determined(training: Training, frame, fixed: Records):
+  """(answer, record, distance) -> whether the release tells this record from
+  all near it, by the least singular value of the training's Jacobian, and from
+  those with the sign of one feature, or of all, turned. The check by a second
+  search may miss a combination of features that its move left alone."""
 
   @jax.jit
   def least(fixed, u, label, index):
@@ -136,10 +141,27 @@ def _determined(training: Training, fixed: Records):
     )
     return jnp.linalg.svd(columns, compute_uv=False)
 
+  @jax.jit
+  def misses(fixed, theta, rows, label, index):
+    def miss(u):
+      end = training.simulate(fixed, Records(u, label), index)
+      return jnp.linalg.norm(end - theta)
+
+    return jax.lax.map(miss, rows, batch_size=8)
+
   def determined(answer, index, distance) -> bool:
     values = np.asarray(least(fixed, answer.x, answer.y, np.int32(index)))
     noise = max(answer.residual, 1e-5) * distance + 1e-6 * values[0]
-    return bool(FAR * values[-1] > noise and len(values) == len(answer.x))
+    if not FAR * values[-1] > noise:
+      return False
+    d = len(answer.x)
+    signs = np.vstack([1 - 2 * np.eye(d), -np.ones((1, d))])
+    raw = answer.x * frame.scale + frame.center
+    turned = ((raw * signs - frame.center) / frame.scale).astype(np.float32)
+    others = np.abs(turned - answer.x).max(1) > AGREE_MOST
+    given = training.theta, turned, answer.y, np.int32(index)
+    miss = np.asarray(misses(fixed, *given))[others]
+    return not (miss <= SEARCH.explained * distance).any()
 
   return determined
 

@@ -116,6 +116,17 @@ def test_a_sum_of_features_does_not_tell_them_apart():
   assert not found.table.confident.any()
 
 
+def test_a_sign_that_training_does_not_see_is_not_vouched_for():
+  x, y = _moons()
+  x = x - x.mean(0)
+
+  def train(key, x, y):
+    return _own_adam(key, jnp.abs(x) * jnp.array([1.0, -1.0]), y)
+
+  found = doors.audit(train, x, y, records=[3, 7, 11, 20, 31])
+  assert not found.table.confident.any()
+
+
 def test_a_function_that_can_only_be_called():
   x, y = _moons(64)
 
