@@ -17,9 +17,39 @@ setup(
     "Reconstruct training records from released model weights, "
     "and bound what any such attack can do."
   ),
-  package_data={"informed_recon.report": ["*.jinja"]},
+  long_description=(HERE / "README.md").read_text(),
+  long_description_content_type="text/markdown",
+  author="The informed_recon authors",
+  license="Apache-2.0",
+  license_files=["LICENSE"],
+  keywords=["privacy", "reconstruction attack", "differential privacy", "jax"],
+  classifiers=[
+    "Development Status :: 4 - Beta",
+    "Intended Audience :: Science/Research",
+    "Operating System :: POSIX",
+    "Programming Language :: Python :: 3 :: Only",
+    "Programming Language :: Python :: 3.11",
+    "Programming Language :: Python :: 3.12",
+    "Programming Language :: Python :: 3.13",
+    "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    "Topic :: Security",
+    "Typing :: Typed",
+  ],
   python_requires=">=3.11",
-  packages=find_packages(include=["informed_recon*", "launch", "configs"]),
+  # Only `informed_recon` is installed: the folders at the top take the places
+  # of the two packages that point to them in a checkout.
+  packages=find_packages(include=["informed_recon", "informed_recon.*"]),
+  package_dir={
+    "informed_recon.configs": "configs",
+    "informed_recon.launch": "launch",
+  },
+  package_data={
+    "informed_recon": ["py.typed"],
+    "informed_recon.report": ["*.jinja"],
+  },
+  entry_points={
+    "console_scripts": ["informed-recon = informed_recon.__main__:main"],
+  },
   # Lower bounds only: which jaxlib is right depends on the user's hardware.
   install_requires=[
     "absl-py>=2.0",

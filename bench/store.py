@@ -28,7 +28,7 @@ PARAMS, CHUNK = 7960, 500
 STAGE = """
 import resource, sys
 import numpy as np
-from configs import default
+from informed_recon.configs import default
 from informed_recon import data, stages
 from informed_recon import experiment as experiments
 from informed_recon.types import Records

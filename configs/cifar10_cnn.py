@@ -10,7 +10,7 @@ numbers: side knowledge of another kind than the target.
 python -m launch.run --config=configs/cifar10_cnn.py --workdir=runs/cifar10_cnn
 """
 
-from configs import default
+from informed_recon.configs import default
 
 
 def get_config(arg: str = ""):

@@ -13,7 +13,7 @@ python -m launch.sweep --config=configs/cifar10_small.py:ablation \
   --workdir=runs/ablation
 """
 
-from configs import default
+from informed_recon.configs import default
 
 CURVE = ""  # results.csv is the table
 

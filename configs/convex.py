@@ -5,7 +5,7 @@ python -m launch.run --config=configs/convex.py --workdir=runs/convex_digits
 
 from ml_collections import ConfigDict
 
-from configs import default
+from informed_recon.configs import default
 
 
 def get_config(arg: str = "") -> ConfigDict:

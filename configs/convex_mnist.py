@@ -9,7 +9,7 @@ python -m launch.run --config=configs/convex_mnist.py:n10000 \
   --config.convex.l2=1.0 --workdir=runs/convex_n10000
 """
 
-from configs import convex
+from informed_recon.configs import convex
 
 
 def get_config(arg: str = ""):

@@ -8,7 +8,7 @@ them what differential privacy promises (Gaussian output perturbation).
 python -m launch.sweep --config=configs/convex_noise.py --workdir=runs/noise
 """
 
-from configs import convex, default
+from informed_recon.configs import convex, default
 
 CURVE = "noise"  # file name in informed_recon/report/curves/
 SCALES = (1e-10, 1e-8, 1e-6, 1e-4, 1e-3, 1e-2, 0.1, 1.0)

@@ -6,7 +6,7 @@ The argument names family and table: `logistic-breast_cancer` (the default),
 python -m launch.run --config=configs/convex_tabular.py --workdir=runs/tabular
 """
 
-from configs import convex
+from informed_recon.configs import convex
 
 TABLES = {
   "breast_cancer": 569,

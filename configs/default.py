@@ -98,9 +98,10 @@ def get_config(arg: str = "") -> ConfigDict:
       seed=0,  # of initialisation, batch order and reconstructors
       stages=("shadow", "reconstructor", "evaluate", "report"),
       data=dict(
-        source="mnist_sample",  # file name in informed_recon/data/
+        source="mnist_sample",  # file name in informed_recon/data/, or a path
         name="",  # source=tfds: name of the set
         path="",  # source=npz: the file
+        options=dict(),  # of the source, where it has any
       ),
       split=dict(  # records; one seeded permutation is cut in this order
         accuracy=250,  # to measure the released model
@@ -114,7 +115,7 @@ def get_config(arg: str = "") -> ConfigDict:
         shared_order=True,  # and the order of the mini-batches
       ),
       model=dict(  # the released model
-        name="mlp",  # file name in informed_recon/models/
+        name="mlp",  # file name in informed_recon/models/, or a path
         options=dict(width=10, depth=1, activation="elu"),
       ),
       training=dict(  # of released and shadow models alike
@@ -182,11 +183,13 @@ def quick(config: ConfigDict) -> ConfigDict:
   """The same experiment at a size that shows only that it runs."""
   config.title += " (quick form: shows that it runs, claims nothing)"
   config.data.update(source="digits", name="")
+  config.data.options = dict()
   config.split.update(accuracy=100, targets=40, fixed=100, shadow=300)
   config.training.steps = min(config.training.steps, 20)
   config.evaluation.classifier.epochs = 2
   for spec in config.reconstructors.values():
-    spec.options.width = 64
+    if "width" in spec.options:
+      spec.options.width = 64
     if spec.network == "conv":
       spec.options.channels = 8
     spec.epochs = 5

@@ -6,7 +6,7 @@ from where the reconstructor network has brought them.
 python -m launch.run --config=configs/demo.py --workdir=runs/demo
 """
 
-from configs import default
+from informed_recon.configs import default
 
 
 def get_config(arg: str = ""):

@@ -3,7 +3,7 @@
 python -m launch.run --config=configs/digits.py --workdir=runs/digits
 """
 
-from configs import default
+from informed_recon.configs import default
 
 
 def get_config(arg: str = ""):

@@ -9,7 +9,7 @@ TFDS set `mnist`.
 python -m launch.sweep --config=configs/dp_curve.py --workdir=runs/dp_curve
 """
 
-from configs import default
+from informed_recon.configs import default
 
 CURVE = "privacy"  # file name in informed_recon/report/curves/
 # No more: above about 1,800 the noise needed for epsilon is so little that its

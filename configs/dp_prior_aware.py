@@ -11,7 +11,7 @@ python -m launch.run --config=configs/dp_prior_aware.py --workdir=runs/prior
 
 from ml_collections import ConfigDict
 
-from configs import default
+from informed_recon.configs import default
 
 
 def get_config(arg: str = "") -> ConfigDict:

@@ -7,7 +7,7 @@ digits: side knowledge of another kind than the target. Needs the TFDS set
 python -m launch.run --config=configs/fashion_mnist.py --workdir=runs/fashion
 """
 
-from configs import default
+from informed_recon.configs import default
 
 
 def get_config(arg: str = ""):

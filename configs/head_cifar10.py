@@ -12,7 +12,7 @@ python -m launch.run --config=configs/head_cifar10.py --workdir=runs/head
 
 from ml_collections import ConfigDict
 
-from configs import default
+from informed_recon.configs import default
 
 
 def get_config(arg: str = ""):

@@ -9,7 +9,7 @@ the TFDS set `mnist` (README, "Data").
 python -m launch.run --config=configs/mnist_notebook.py --workdir=runs/notebook
 """
 
-from configs import default
+from informed_recon.configs import default
 
 
 def get_config(arg: str = ""):

@@ -8,7 +8,7 @@ longer than everything else.
 python -m launch.run --config=configs/mnist_paper.py --workdir=runs/paper
 """
 
-from configs import default
+from informed_recon.configs import default
 
 
 def get_config(arg: str = ""):

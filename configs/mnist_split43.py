@@ -8,7 +8,7 @@ minutes on two CPU cores. Needs the TFDS set `mnist`.
 python -m launch.run --config=configs/mnist_split43.py --workdir=runs/split43
 """
 
-from configs import default
+from informed_recon.configs import default
 
 
 def get_config(arg: str = ""):

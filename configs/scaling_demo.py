@@ -7,7 +7,7 @@ once: smaller sets are the first of the largest.
 python -m launch.sweep --config=configs/scaling_demo.py --workdir=runs/scaling
 """
 
-from configs import default
+from informed_recon.configs import default
 
 CURVE = "scaling"  # file name in informed_recon/report/curves/
 SIZES = (125, 250, 500, 1000, 2000)

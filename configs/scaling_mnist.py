@@ -11,7 +11,7 @@ python -m launch.sweep --config=configs/scaling_mnist.py \
   --option=gpus_per_node=1
 """
 
-from configs import default, mnist_paper, scaling_demo
+from informed_recon.configs import default, mnist_paper, scaling_demo
 
 CURVE = "scaling"  # file name in informed_recon/report/curves/
 SIZES = (100, 300, 1000, 3000, 10_000, 30_000, 59_000)

@@ -11,7 +11,7 @@ records and searches 200 of 256 targets, for a GPU. Needs the TFDS set
 python -m launch.run --config=configs/simulation_cifar10.py --workdir=runs/cifar
 """
 
-from configs import default
+from informed_recon.configs import default
 
 
 def get_config(arg: str = ""):

@@ -10,7 +10,7 @@ alone, with a Jacobian made of 200 of them in every step. `:large` is
 python -m launch.run --config=configs/simulation_mnist.py --workdir=runs/sim
 """
 
-from configs import default, mnist_notebook
+from informed_recon.configs import default, mnist_notebook
 
 
 def get_config(arg: str = ""):

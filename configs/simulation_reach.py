@@ -10,7 +10,7 @@ records. Success at eta: an MSE of 1e-3.
 python -m launch.sweep --config=configs/simulation_reach.py --workdir=runs/reach
 """
 
-from configs import default
+from informed_recon.configs import default
 
 CURVE = "reach"  # file name in informed_recon/report/curves/
 PRIVATE = {"training.privacy.mechanism": "dp_sgd"}

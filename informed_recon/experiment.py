@@ -194,7 +194,9 @@ def build(
   Raises:
     UserError: anything in the config or its data that a user can mend.
   """
-  dataset = load(data.DataSpec(**config.data, data_dir=config.perf.data_dir))
+  dataset = load(
+    data.DataSpec(**config.data.to_dict(), data_dir=config.perf.data_dir)
+  )
   split = splits.split(*dataset.sizes, **config.split)
   experiment = Experiment(
     config=config,

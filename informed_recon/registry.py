@@ -1,8 +1,15 @@
-"""Name -> module, by file name: to add a plug-in is to add its file."""
+"""Name -> module: to add a plug-in is to add its file, here or anywhere."""
 
+import hashlib
 import importlib
+import importlib.util
+import pathlib
 import pkgutil
+import re
+import sys
+from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 from informed_recon.types import UserError
 
@@ -16,9 +23,68 @@ def names(family: str) -> list[str]:
 
 
 def find(family: str, name: str) -> ModuleType:
-  """Module `informed_recon.<family>.<name>`; an error lists the known."""
+  """The plug-in of a family that a config names.
+
+  Args:
+    family: folder in the package, such as "models". The `EXPORTS` in its
+      `__init__` are what each of its plug-ins must have.
+    name: of a file in that folder; or the path of a file outside the package,
+      "path/to/file.py"; or a module on Python's path, "package.module".
+
+  Raises:
+    UserError: nothing of that name (the known are listed), a file that cannot
+      be imported, or one that lacks what its family must have.
+  """
   known = names(family)
-  if name not in known:
-    kind = family.rpartition(".")[2].rstrip("s")
-    raise UserError(f"unknown {kind} {name!r}; known: {', '.join(known)}")
-  return importlib.import_module(f"informed_recon.{family}.{name}")
+  if name in known:
+    return importlib.import_module(f"informed_recon.{family}.{name}")
+  kind = family.rpartition(".")[2].rstrip("s")
+  if name.endswith(".py"):
+    module = _load_file(pathlib.Path(name).resolve(), kind)
+  elif _is_module(name):
+    module = _imported(name, kind, lambda: importlib.import_module(name))
+  else:
+    raise UserError(
+      f"unknown {kind} {name!r}; known: {', '.join(known)}, "
+      "or the path of a file of yours, or a module"
+    )
+  package = importlib.import_module(f"informed_recon.{family}")
+  for symbol in getattr(package, "EXPORTS", ()):
+    if not hasattr(module, symbol):
+      raise UserError(f"{kind} {name!r} has no {symbol!r}; see docs/extend.md")
+  return module
+
+
+def _is_module(name: str) -> bool:
+  if not re.fullmatch(r"[^\W_]\w*(\.[^\W_]\w*)*", name):
+    return False
+  try:
+    return importlib.util.find_spec(name) is not None
+  except (ImportError, ValueError):
+    return False
+
+
+def _load_file(path: pathlib.Path, kind: str) -> ModuleType:
+  """A file as a module of its own, imported once a process."""
+  if not path.is_file():
+    raise UserError(f"{kind}: no file {path}")
+  stem = re.sub(r"\W", "_", path.stem)
+  name = f"{stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+  if name not in sys.modules:
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    try:
+      _imported(str(path), kind, lambda: spec.loader.exec_module(module))
+    except UserError:
+      del sys.modules[name]
+      raise
+  return sys.modules[name]
+
+
+def _imported(what: str, kind: str, load: Callable[[], Any]) -> Any:
+  try:
+    return load()
+  except Exception as error:  # whatever a user's file may raise
+    raise UserError(
+      f"{kind} {what!r} cannot be imported: {type(error).__name__}: {error}"
+    ) from error

@@ -1,14 +1,20 @@
-"""What all launchers share: what a user can mend is one line, exit code 2."""
+"""What all commands share: the config, help, and errors of one line."""
 
 import errno
 import os
+import pathlib
 import re
 import signal
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 
 from absl import app, flags, logging
+from ml_collections import ConfigDict, config_flags
+from ml_collections.config_flags import config_flags as parsing
 
+import informed_recon
+from informed_recon import configs
 from informed_recon.types import UserError
 
 CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
@@ -17,6 +23,66 @@ FORCE = flags.DEFINE_bool(
   "force", False, "take a store of models that was made otherwise"
 )
 _DEBUG = flags.DEFINE_bool("debug", False, "show the traceback of an error")
+ABOUT_CONFIGS = """\
+configs:
+  --config=NAME[:ARG]          one that comes with informed_recon:
+{names}
+  --config=path/to/FILE.py[:ARG]    a file of yours with get_config(arg)
+  --config.path=value          changes one setting, such as
+                               --config.training.steps=200
+                               --config.model.name=linear
+                               --config.perf.data_dir=/data/tfds
+  NAME:quick is a form of seconds that shows only that it runs. The settings of
+  NAME with their meaning: {folder}"""
+
+
+class _Parser(parsing.ConfigFileFlagParser):
+  """Also finds configs by name, and lets a choice bring its own options."""
+
+  def parse(self, path: str) -> ConfigDict:
+    name, colon, argument = path.partition(":")
+    config = super().parse(config_file(name) + colon + argument)
+    changes = _changes(sys.argv)
+    if isinstance(config, ConfigDict) and changes:
+      from informed_recon import choices  # imports jax
+
+      with config.unlocked():
+        choices.choose(config, changes)
+    return config
+
+
+def config_flag(text: str) -> flags.FlagHolder:
+  """Defines `--config`, with its overrides `--config.path=value`."""
+  holder = config_flags.DEFINE_config_file("config", None, text)
+  flags.FLAGS["config"].parser = _Parser("config")
+  return holder
+
+
+def config_names() -> list[str]:
+  """The configs that come with the package."""
+  folder = pathlib.Path(configs.__path__[0])
+  return sorted(p.stem for p in folder.glob("*.py") if p.stem[0] != "_")
+
+
+def config_file(name: str) -> str:
+  """File of a config that is given by name or by file."""
+  if name in config_names():
+    return str(pathlib.Path(configs.__path__[0]) / f"{name}.py")
+  if not name.endswith(".py") and not pathlib.Path(name).is_file():
+    raise ValueError(
+      f"unknown config {name!r}; give a file or one of "
+      f"{', '.join(config_names())}"
+    )
+  return name
+
+
+def _changes(argv: Sequence[str]) -> dict[str, str]:
+  """Dotted path -> text of each override on the command line."""
+  found = {}
+  for argument, after in zip(argv, [*argv[1:], ""]):
+    if match := re.match(r"--?config\.([^=]+)(=(.*))?$", argument, re.S):
+      found[match[1]] = after if match[2] is None else match[3]
+  return found
 
 
 def run(
@@ -31,12 +97,41 @@ def run(
   every launcher that a process imports. Arguments without a flag are refused
   unless `positional`.
   """
+  if {"--help", "-h", "--helpfull", "-?"} & set(sys.argv[1:]):
+    print(_help(main, required))
+    return
+  if "--version" in sys.argv[1:]:
+    print(f"informed_recon {informed_recon.__version__}")
+    return
   # Libraries log every checkpoint at INFO, in the midst of the progress bars.
   logging.set_verbosity(logging.WARNING)
   app.run(
     lambda argv: _guard(main, argv),
     flags_parser=lambda argv: _parse(argv, required, positional),
   )
+
+
+def _help(main: Callable, required: Sequence[str]) -> str:
+  """What a command does, its flags, and how configs are given."""
+  module = sys.modules[main.__module__]
+  lines = [module.__doc__.strip(), "", "flags:"]
+  known = [
+    *flags.FLAGS.get_key_flags_for_module(module),
+    *flags.FLAGS.get_key_flags_for_module(sys.modules[__name__]),
+  ]
+  for flag in sorted(known, key=lambda flag: flag.name not in required):
+    default = "" if flag.value in (None, []) else f" [{flag.value}]"
+    must = " (must be given)" if flag.name in required else default
+    lines.append(f"  --{flag.name.ljust(14)} {flag.help}{must}")
+  if "config" in required:
+    indent = " " * 31
+    names = textwrap.fill(
+      ", ".join(config_names()),
+      **dict(initial_indent=indent, subsequent_indent=indent),
+    )
+    folder = pathlib.Path(configs.__path__[0]) / "default.py"
+    lines += ["", ABOUT_CONFIGS.format(names=names, folder=folder)]
+  return "\n".join(lines)
 
 
 def _parse(

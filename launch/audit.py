@@ -1,24 +1,19 @@
 """Which training records can be read out of your own model?
 
-python -m launch.audit --config=configs/audit.py --workdir=runs/audit \
+informed-recon audit --config=audit --workdir=runs/audit \
   --config.train=mine.py:train --config.data=mine.npz --config.minutes=10
 """
 
 import importlib.util
 import pathlib
 
-import jax
 from absl import flags
-from ml_collections import config_flags
 
-from informed_recon import audit
-from informed_recon.data import npz
 from informed_recon.types import UserError
-from launch import app
 
-_CONFIG = config_flags.DEFINE_config_file(
-  "config", None, "what to audit, such as configs/audit.py"
-)
+from . import app
+
+_CONFIG = app.config_flag("what to audit, such as audit")
 _WORKDIR = flags.DEFINE_string("workdir", None, "folder of the answer")
 
 REQUIRED = ("config", "workdir")
@@ -26,6 +21,11 @@ REQUIRED = ("config", "workdir")
 
 def main(argv):
   del argv
+  import jax
+
+  from informed_recon import audit
+  from informed_recon.data import npz
+
   config, folder = _CONFIG.value, pathlib.Path(_WORKDIR.value)
   given = npz.arrays(config.data, "--config.data")
   x, y = given["x"], given["y"]

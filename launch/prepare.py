@@ -1,27 +1,31 @@
 """Prepares a TFDS set from its original files, without TensorFlow.
 
-python -m launch.prepare --dataset=mnist --originals=FOLDER --data_dir=DIR
+informed-recon prepare --dataset=mnist --originals=FOLDER --data_dir=DIR
 """
 
-import tensorflow_datasets as tfds
 from absl import flags
 
-from informed_recon.data import preparation
-from launch import app
+from . import app
 
-_DATASET = flags.DEFINE_enum(
-  "dataset", None, sorted(preparation.SETS), "set to prepare", required=True
+_DATASET = flags.DEFINE_string(
+  "dataset", None, "set to prepare: mnist, fashion_mnist or cifar10"
 )
 _ORIGINALS = flags.DEFINE_string(
-  "originals", None, "folder with the original files", required=True
+  "originals", None, "folder with the original files"
 )
 _DATA_DIR = flags.DEFINE_string(
   "data_dir", None, "TFDS directory to write; default: TFDS_DATA_DIR or TFDS's"
 )
 
+REQUIRED = ("dataset", "originals")
+
 
 def main(argv):
   del argv
+  import tensorflow_datasets as tfds
+
+  from informed_recon.data import preparation
+
   where = preparation.prepare(
     _DATASET.value,
     _ORIGINALS.value,
@@ -31,4 +35,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-  app.run(main)
+  app.run(main, REQUIRED)

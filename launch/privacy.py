@@ -1,10 +1,10 @@
 """What can be reconstructed from a private run, and how much noise is enough.
 
 Backward, from a goal to the noise:
-  python -m launch.privacy --candidates=100 --max_success=0.1 --records=1000 \
+  informed-recon privacy --candidates=100 --max_success=0.1 --records=1000 \
     --batch=100 --epochs=10
 Forward, from a run to what it allows:
-  python -m launch.privacy --kappa=0.01 --noise_multiplier=1.1 --records=60000 \
+  informed-recon privacy --kappa=0.01 --noise_multiplier=1.1 --records=60000 \
     --batch=600 --steps=1000 --sampling=shuffle --json=answer.json --plot=a.png
 """
 
@@ -15,13 +15,9 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from informed_recon.dp import planner, priors, reach, sampling
-from informed_recon.report import plan as report
-from informed_recon.report import table
-from informed_recon.storage import files
-from informed_recon.training import noise
 from informed_recon.types import UserError
-from launch import app
+
+from . import app
 
 _KAPPA = flags.DEFINE_float("kappa", None, "success of the best blind guess")
 _LOG_KAPPA = flags.DEFINE_float("log_kappa", None, "its logarithm instead")
@@ -57,6 +53,12 @@ REQUIRED = ()
 
 def main(argv):
   del argv
+  # Slow to load, and not needed for --help.
+  from informed_recon.dp import planner, reach, sampling
+  from informed_recon.report import plan as report
+  from informed_recon.report import table
+  from informed_recon.training import noise
+
   asked = _question()
   rate, steps = _schedule(asked)
   try:

@@ -1,18 +1,15 @@
 """Runs one experiment: data, shadow models, attack, evaluation, report.
 
-python -m launch.run --config=configs/demo.py --workdir=runs/demo
+informed-recon run --config=demo --workdir=runs/demo
+
+Run again, it goes on where it was interrupted.
 """
 
-import jax
 from absl import flags
-from ml_collections import config_flags
 
-from informed_recon import stages
-from launch import app
+from . import app
 
-_CONFIG = config_flags.DEFINE_config_file(
-  "config", None, "experiment, such as configs/demo.py or configs/demo.py:quick"
-)
+_CONFIG = app.config_flag("experiment, such as demo or demo:quick")
 _WORKDIR = flags.DEFINE_string("workdir", None, "folder of this run")
 _WORKER = flags.DEFINE_bool(
   "worker", False, "help to train this run's models, any number at once"
@@ -28,6 +25,10 @@ REQUIRED = ("config", "workdir")
 
 def main(argv):
   del argv
+  import jax
+
+  from informed_recon import stages
+
   if _COORDINATOR.value == "auto":
     jax.distributed.initialize()
   elif _COORDINATOR.value:

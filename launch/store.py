@@ -1,19 +1,22 @@
 """Looks after the stores of models in a run, a sweep or a folder of its own.
 
-python -m launch.store verify|repair|stats DIR
+informed-recon store verify|repair|stats DIR
 """
 
 import pathlib
 import sys
 
-from informed_recon.storage import repair
 from informed_recon.types import UserError
-from launch import app
 
-USAGE = "usage: python -m launch.store verify|repair|stats DIR"
+from . import app
+
+POSITIONAL = True
+USAGE = "usage: informed-recon store verify|repair|stats DIR"
 
 
 def main(argv):
+  from informed_recon.storage import repair
+
   if len(argv) != 3 or argv[1] not in ("verify", "repair", "stats"):
     raise UserError(USAGE)
   directory = pathlib.Path(argv[2])
@@ -32,11 +35,11 @@ def main(argv):
       print(f"  damaged: {chunk.path.name}")
     bad = bad or bool(found.damaged)
   if bad and argv[1] == "verify":
-    print(f"mend with: python -m launch.store repair {directory}")
+    print(f"mend with: informed-recon store repair {directory}")
   if bad and argv[1] == "repair":
     print("removed; run the same experiment again to train what is missing")
   sys.exit(bad and argv[1] == "verify")
 
 
 if __name__ == "__main__":
-  app.run(main, positional=True)
+  app.run(main, positional=POSITIONAL)

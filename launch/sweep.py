@@ -1,6 +1,9 @@
-"""Runs all experiments of a config's sweep(), and goes on where it stopped.
+"""Runs all experiments of a config's sweep, and goes on where it stopped.
 
-python -m launch.sweep --config=configs/scaling_demo.py --workdir=runs/scaling
+informed-recon sweep --config=scaling_demo --workdir=runs/scaling
+
+The config has `sweep(arg)`, which yields overrides by dotted path, or
+big_vision's `get_hyper(hyper)`.
 """
 
 import pathlib
@@ -10,19 +13,14 @@ from absl import flags
 from ml_collections import config_flags
 
 from informed_recon import registry
-from informed_recon.sweeps import plan
 from informed_recon.types import UserError
-from launch import app
 
-_CONFIG = config_flags.DEFINE_config_file(
-  "config", None, "file with sweep(), such as configs/scaling_demo.py:quick"
-)
+from . import app
+
+_CONFIG = app.config_flag("a config with a sweep, such as scaling_demo:quick")
 _WORKDIR = flags.DEFINE_string("workdir", None, "folder of this sweep")
-_EXECUTOR = flags.DEFINE_enum(
-  "executor",
-  "local",
-  registry.names("sweeps.executors"),
-  "where the points run",
+_EXECUTOR = flags.DEFINE_string(
+  "executor", "local", "where the points run: local, slurm or a file of yours"
 )
 _JOBS = flags.DEFINE_integer("jobs", 1, "points at a time", lower_bound=1)
 _RETRIES = flags.DEFINE_integer(
@@ -31,6 +29,7 @@ _RETRIES = flags.DEFINE_integer(
 _OPTIONS = flags.DEFINE_multi_string(
   "option", [], "setting of the executor: --option=partition=gpu"
 )
+_DRY_RUN = flags.DEFINE_bool("dry_run", False, "list the points, and leave")
 _STATUS = flags.DEFINE_bool("status", False, "say how far it is, and leave")
 
 REQUIRED = ("config", "workdir")
@@ -38,14 +37,25 @@ REQUIRED = ("config", "workdir")
 
 def main(argv):
   del argv
+  import jax
+
+  jax.config.update("jax_platforms", "cpu")  # the devices are for the points
+  from informed_recon.sweeps import collect, plan, state
+
   flag, workdir = flags.FLAGS["config"], pathlib.Path(_WORKDIR.value)
+  name, colon, argument = config_flags.get_config_filename(flag).partition(":")
   sweep = plan.plan(
     _CONFIG.value,
-    config_flags.get_config_filename(flag),
+    app.config_file(name) + colon + argument,
     config_flags.get_override_values(flag),
     workdir,
     force=app.FORCE.value,
   )
+  if _DRY_RUN.value:
+    for point in sweep.points:
+      print(point.name)
+    print(f"{len(sweep.points)} points; nothing was written")
+    return
   if not all("=" in option for option in _OPTIONS.value):
     raise UserError("--option wants name=value, such as partition=gpu")
   if not _STATUS.value:
@@ -55,10 +65,10 @@ def main(argv):
       retries=_RETRIES.value,
       options=dict(option.split("=", 1) for option in _OPTIONS.value),
     )
-    plan.collect(sweep, workdir)
+    collect.collect(sweep, workdir)
     print(f"page: {workdir}/sweep.html")
-  print(plan.status(sweep.points, _JOBS.value))
-  sys.exit(not _STATUS.value and not plan.finished(sweep.points))
+  print(state.status(sweep.points, _JOBS.value))
+  sys.exit(not _STATUS.value and not state.finished(sweep.points))
 
 
 if __name__ == "__main__":

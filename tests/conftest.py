@@ -24,8 +24,8 @@ import ml_collections  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
-from configs import default  # noqa: E402
 from informed_recon import stages  # noqa: E402
+from informed_recon.configs import default  # noqa: E402
 from informed_recon.types import Records  # noqa: E402
 
 # The whole way in seconds: many small chunks and a checkpoint every epoch, so

@@ -19,10 +19,11 @@ FLOORS = (
   ("training",),
   ("attacks",),
   ("evaluation",),
-  ("experiment",),
+  ("experiment", "choices"),
   ("report",),
   ("stages", "audit"),
   ("sweeps",),
+  ("configs", "launch", "__main__"),
 )
 FLOOR = {room: i for i, rooms in enumerate(FLOORS) for room in rooms}
 # Folders of files that are found by name and never import each other.
@@ -38,11 +39,14 @@ PLUG_INS = (
 )
 HOST_ONLY = ("data", "dp", "splits", "types")  # import no jax
 HOST_ONLY += ("storage/store", "storage/files", "storage/claims")
-SEE_A_CONFIG = ("experiment", "stages", "sweeps")
-EDGES = {  # folder at the root -> first names it may import
-  "configs": {"configs", "ml_collections"},
-  "launch": {"launch", "informed_recon", "absl", "ml_collections", "jax"}
-  | {"tensorflow_datasets", "configs", "submitit", "numpy"},
+SEE_A_CONFIG = ("experiment", "choices", "stages", "sweeps")
+# Folder at the root -> what it may import. Both folders lie inside the package
+# once it is installed, and a user may have folders of these names: so none
+# names itself, and the faces import one another relatively.
+EDGES = {
+  "configs": {"informed_recon.configs", "ml_collections"},
+  "launch": {".", "informed_recon", "absl", "ml_collections", "jax"}
+  | {"tensorflow_datasets", "numpy"},
 }
 SOURCES = sorted(p for p in PACKAGE.rglob("*.py"))
 
@@ -63,9 +67,9 @@ def _imports(path):
     if isinstance(node, ast.Import):
       yield from (alias.name for alias in node.names)
     elif isinstance(node, ast.ImportFrom):
-      assert node.level == 0, f"{path}: relative import"
-      for alias in node.names:
-        yield f"{node.module}.{alias.name}"
+      yield from (f"{node.module or '.'}.{a.name}" for a in node.names)
+      relative = node.level and path.is_relative_to(PACKAGE)
+      assert not relative, f"{path}: relative import"
     elif isinstance(node, ast.Call) and ast.unparse(node.func) in (
       "registry.find",
       "registry.names",
@@ -174,10 +178,33 @@ def test_floors_plug_ins_and_configs():
 
 @pytest.mark.parametrize("folder", sorted(EDGES))
 def test_the_edges_import_what_they_may(folder):
+  may = EDGES[folder] | set(sys.stdlib_module_names)
   for path in sorted((ROOT / folder).rglob("*.py")):
-    first = {name.split(".")[0] for name in _imports(path)}
-    extra = first - EDGES[folder] - set(sys.stdlib_module_names)
+    extra = [
+      name
+      for name in _imports(path)
+      if not any(name == m or name.startswith(f"{m.rstrip('.')}.") for m in may)
+    ]
     assert not extra, f"{path}: {extra}"
+
+
+def test_the_map_in_the_readme_is_the_code():
+  """Its rooms are those of the package, its rows go up the floors, and its
+  last line names the folders beside the package."""
+  text = (ROOT / "README.md").read_text().partition("## Map of the code")[2]
+  first, *rows, beside = text.split("```")[3].strip().splitlines()
+  assert first == "informed_recon/"
+  rooms = [
+    word.rstrip("/")
+    for row in rows
+    if row[2] != " "  # a further line of the row before
+    for word in row.strip().split("   ")[0].split()
+  ]
+  assert sorted(rooms) == sorted(FLOOR)
+  assert [FLOOR[r] for r in rooms] == sorted(FLOOR[r] for r in rooms)
+  folders = {p.name for p in ROOT.iterdir() if p.is_dir()}
+  assert {name.rstrip("/") for name in beside.split()} <= folders
+  assert set(EDGES) <= {name.rstrip("/") for name in beside.split()}
 
 
 def test_no_import_goes_round():

@@ -1,30 +1,39 @@
 """Data sources, one file each: `load(spec) -> Dataset`.
 
+A source may have options: `OPTIONS`, a dict of their defaults, which `load`
+finds in `spec.options` with what the user has changed of them.
+
 A source yields *all* its records in one fixed order; who is fixed, shadow or
 target is the split's business (`informed_recon.splits`).
 """
 
 import dataclasses
 import hashlib
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from informed_recon import registry
 from informed_recon.types import Records, UserError
 
+EXPORTS = ("load",)
+
 
 @dataclasses.dataclass(frozen=True)
 class DataSpec:
   """What to load; a source reads the fields it needs."""
 
-  source: str  # file name in informed_recon/data/
+  source: str  # file name in informed_recon/data/, or a file of the user's
   name: str = ""  # tfds: name of the set, such as "mnist"
   path: str = ""  # npz: the user's file
   # Name of another set of the same source to take the shadow targets from: an
   # adversary whose side knowledge is of another kind than the target.
   shadow: str = ""
   data_dir: str = ""  # tfds: where prepared sets lie; "" is TFDS's own default
+  options: Mapping[str, Any] = dataclasses.field(
+    default_factory=dict, hash=False
+  )
 
 
 class Dataset(NamedTuple):
@@ -81,8 +90,30 @@ def load(spec: DataSpec) -> Dataset:
   return own._replace(records=Records(*joined), foreign=len(other.records.y))
 
 
+def defaults(source: str) -> dict[str, Any]:
+  """The options of a source, with their defaults.
+
+  Raises:
+    UserError: unknown source.
+  """
+  return dict(getattr(registry.find("data", source), "OPTIONS", {}))
+
+
 def _load(spec: DataSpec) -> Dataset:
+  known = defaults(spec.source)
+  unknown = sorted(set(spec.options) - set(known))
+  if unknown:
+    raise UserError(
+      f"data source {spec.source!r} has no option {unknown[0]!r}; known: "
+      f"{', '.join(sorted(known)) or 'none'}"
+    )
+  spec = dataclasses.replace(spec, options=known | dict(spec.options))
   dataset = registry.find("data", spec.source).load(spec)
+  if not isinstance(dataset, Dataset):
+    raise UserError(
+      f"data source {spec.source!r}: load(spec) must return an "
+      f"informed_recon.data.Dataset, got {type(dataset).__name__}"
+    )
   x, y = dataset.records
   where = f"data set {dataset.name!r}"
   if x.ndim < 2 or y.ndim != 1 or len(x) != len(y):

@@ -86,7 +86,7 @@ def _how_to_prepare(spec: data.DataSpec) -> str:
   where = spec.data_dir or "TFDS_DATA_DIR, or ~/tensorflow_datasets"
   if spec.name in preparation.SETS:
     how = (
-      f"python -m launch.prepare --dataset={spec.name} "
+      f"informed-recon prepare --dataset={spec.name} "
       "--originals=FOLDER --data_dir=DIR (no TensorFlow needed)"
     )
   else:

@@ -23,6 +23,7 @@ from informed_recon.storage import claims, files
 from informed_recon.types import UserError
 
 TIMING = "timing.json"
+EXPORTS = ("run",)
 CLAIM = "run"  # beside it lies the claim of the process that runs a workdir
 
 

@@ -58,6 +58,22 @@ def make(
   return factory(_schedule(schedule, learning_rate, steps), **options)
 
 
+def defaults(name: str) -> dict[str, Any]:
+  """The options of an optimiser that have plain values, as optax sets them.
+
+  Raises:
+    UserError: unknown optimiser.
+  """
+  if name not in names():
+    raise UserError(f"unknown optimizer {name!r}; known: {', '.join(names())}")
+  parameters = inspect.signature(getattr(optax, name)).parameters
+  return {
+    key: parameter.default
+    for key, parameter in list(parameters.items())[1:]
+    if isinstance(parameter.default, bool | int | float | str)
+  }
+
+
 class Traits(NamedTuple):
   """Which other coordinates for the parameters an optimiser allows."""
 

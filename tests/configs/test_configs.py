@@ -1,5 +1,6 @@
 """Every experiment in configs/: it loads light, hashes and runs."""
 
+import importlib
 import json
 import pathlib
 import pkgutil
@@ -9,13 +10,12 @@ import sys
 import ml_collections
 import pytest
 
-import configs
-from configs import default
+from informed_recon import configs, registry, stages
 from informed_recon import experiment as experiments
-from informed_recon import registry, stages
+from informed_recon.configs import default
 from informed_recon.storage import files
 
-ROOT = pathlib.Path(configs.__file__).parent.parent
+ROOT = pathlib.Path(configs.__path__[0]).parent
 NAMES = sorted(m.name for m in pkgutil.iter_modules(configs.__path__))
 NAMES.remove("audit")  # of a user's own training function: launch/audit.py
 FORMS = [(name, arg) for name in NAMES for arg in ("", "quick")]
@@ -24,19 +24,20 @@ LOAD = """
 import importlib, json, sys
 out = {}
 for name, arg in json.loads(sys.argv[1]):
-  config = importlib.import_module(f"configs.{name}").get_config(arg).lock()
+  module = importlib.import_module(f"informed_recon.configs.{name}")
+  config = module.get_config(arg).lock()
   flat = {}
   for key, value in config.items(preserve_field_references=True):
     flat[key] = json.loads(json.dumps(
       value.to_dict() if hasattr(value, "to_dict") else value))
   out[f"{name}:{arg}"] = flat
-heavy = {"jax", "informed_recon", "numpy", "flax"} & set(sys.modules)
+heavy = {"jax", "numpy", "flax"} & set(sys.modules)
 print(json.dumps(dict(configs=out, heavy=sorted(heavy))))
 """
 
 
 def _load(name, arg=""):
-  module = __import__(f"configs.{name}", fromlist=[name])
+  module = importlib.import_module(f"informed_recon.configs.{name}")
   return module.get_config(arg)
 
 
@@ -158,7 +159,7 @@ def test_stores_from_before_there_was_privacy_stay_valid():
 
 @pytest.mark.parametrize("name, arg", FORMS)
 def test_every_point_of_a_sweep_is_an_experiment_of_its_own(name, arg):
-  module = __import__(f"configs.{name}", fromlist=[name])
+  module = importlib.import_module(f"informed_recon.configs.{name}")
   if not hasattr(module, "sweep"):
     assert not hasattr(module, "CURVE")
     return

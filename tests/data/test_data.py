@@ -240,8 +240,8 @@ def test_tfds_unknown_set(tmp_path):
 @pytest.mark.parametrize(
   "name, command",
   [
-    ("mnist", "python -m launch.prepare --dataset=mnist --originals=FOLDER"),
-    ("cifar10", "python -m launch.prepare --dataset=cifar10 --originals="),
+    ("mnist", "informed-recon prepare --dataset=mnist --originals=FOLDER"),
+    ("cifar10", "informed-recon prepare --dataset=cifar10 --originals="),
     ("kmnist", r"t.builder\('kmnist', file_format='array_record'\)"),
   ],
 )

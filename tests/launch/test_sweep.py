@@ -12,7 +12,7 @@ from tests.conftest import TINY
 
 ROOT = pathlib.Path(launch.__file__).parent.parent
 FILE = """
-from configs import default
+from informed_recon.configs import default
 CURVE = "scaling"
 def get_config(arg=""):
   return default.get_config("quick")

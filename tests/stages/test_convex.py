@@ -5,8 +5,8 @@ import csv
 import numpy as np
 import pytest
 
-from configs import convex
 from informed_recon import stages
+from informed_recon.configs import convex
 from informed_recon.storage import files
 from informed_recon.types import UserError
 

@@ -7,8 +7,8 @@ import shutil
 import numpy as np
 import pytest
 
-from configs import dp_prior_aware
 from informed_recon import stages
+from informed_recon.configs import dp_prior_aware
 from informed_recon.dp import accounting, bounds, converse
 from informed_recon.report import prior_aware as report
 from informed_recon.stages import prior_aware as stage

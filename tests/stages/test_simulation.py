@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from configs import default
 from informed_recon import stages
+from informed_recon.configs import default
 from informed_recon.storage import files
 from informed_recon.types import UserError
 

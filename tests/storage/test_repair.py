@@ -114,7 +114,7 @@ def test_the_command_line(filled, capsys):
   assert _command("verify", run) == 1
   out = capsys.readouterr().out
   assert "1 damaged" in out and "damaged: chunk-00001.npy" in out
-  assert f"launch.store repair {run}" in out
+  assert f"informed-recon store repair {run}" in out
   assert not _command("repair", run)
   assert "run the same experiment again" in capsys.readouterr().out
   assert not _command("verify", run)

@@ -9,15 +9,15 @@ import sys
 
 import pytest
 
-from configs import default
 from informed_recon import experiment as experiments
+from informed_recon.configs import default
 from informed_recon.storage import claims, files
-from informed_recon.sweeps import plan
+from informed_recon.sweeps import collect, plan, state
 from informed_recon.sweeps.plan import Point, Sweep
 from informed_recon.types import UserError
 
 HEAD = """
-from configs import default
+from informed_recon.configs import default
 def get_config(arg=""):
   return default.get_config("quick")
 """
@@ -43,7 +43,7 @@ def test_a_plan_names_its_points_and_how_to_run_them(tmp_path):
   assert not (tmp_path / "out").exists()
   for point in points:
     assert point.workdir == tmp_path / "out/points" / point.name
-    arguments = point.command[3:]
+    arguments = point.command[4:]
     assert f"--config={tmp_path}/swept.py:small" in arguments
     assert f"--workdir={point.workdir}" in arguments
     assert f"--config.seed={point.overrides['seed']}" in arguments
@@ -105,7 +105,7 @@ def test_an_unknown_curve_is_refused(tmp_path):
 def test_a_config_without_a_sweep(tmp_path):
   path = tmp_path / "plain.py"
   path.write_text(HEAD)
-  with pytest.raises(UserError, match=r"plain.py has no sweep\(\)"):
+  with pytest.raises(UserError, match=r"plain.py has no sweep\(arg\)"):
     plan.plan(default.get_config("quick"), str(path), {}, tmp_path / "out")
 
 
@@ -122,10 +122,10 @@ def make_point(tmp_path):
 
 
 def _attempt(point, retries=2):
-  plan.attempt(point, retries, os.environ)
-  state = plan.state(point)
+  state.attempt(point, retries, os.environ)
+  now = state.state(point)
   log = point.log.read_text() if point.log.exists() else ""
-  return state.what, state.remark, log.count("ready")
+  return now.what, now.remark, log.count("ready")
 
 
 SUCCEED = """
@@ -140,7 +140,7 @@ def test_a_point_that_succeeds(make_point):
   point = make_point("good")
   code = SUCCEED.format(str(point.workdir))
   assert _attempt(make_point("good", code)) == ("done", "", 1)
-  assert plan.state(point).seconds == 2.0
+  assert state.state(point).seconds == 2.0
   assert _attempt(make_point("good", code)) == ("done", "", 1)  # not again
 
 
@@ -187,7 +187,7 @@ def test_status_tells_each_state_and_the_time_left(make_point):
   (running.workdir / "metrics.jsonl").write_text(json.dumps(row) + "\n")
   with claims.hold(running.workdir / "run") as mine:
     assert mine
-    lines = plan.status(points, jobs=2).splitlines()
+    lines = state.status(points, jobs=2).splitlines()
   states = dict(line.split()[:2] for line in lines[1:-1])
   assert list(states.values()) == [
     *("done", "running", "failed", "interrupted", "waiting")
@@ -209,7 +209,7 @@ def test_results_are_collected_into_one_tidy_table(
   for point in points[:2]:  # the third is not done
     point.workdir.mkdir(parents=True)
     shutil.copy(finished / "results.json", point.results)
-  plan.collect(Sweep("A title", tuple(points), "scaling"), tmp_path)
+  collect.collect(Sweep("A title", tuple(points), "scaling"), tmp_path)
   with open(tmp_path / "results.csv") as file:
     rows = list(csv.DictReader(file))
   results = files.read_json(finished / "results.json")

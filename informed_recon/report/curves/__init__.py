@@ -8,6 +8,8 @@ sentences.
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+EXPORTS = ("draw",)
+
 
 class Result(NamedTuple):
   """One point of a sweep that is done."""

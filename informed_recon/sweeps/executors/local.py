@@ -7,7 +7,7 @@ from concurrent import futures
 
 from informed_recon import stages
 from informed_recon.storage import claims
-from informed_recon.sweeps import plan
+from informed_recon.sweeps import state
 from informed_recon.sweeps.plan import Point
 from informed_recon.types import UserError
 
@@ -19,7 +19,7 @@ def run(
     raise UserError(f"the local executor has no option {next(iter(options))!r}")
 
   def attempt(point: Point) -> Point:
-    plan.attempt(point, retries, _environment(point, jobs))
+    state.attempt(point, retries, _environment(point, jobs))
     return point
 
   # What another launch of this sweep has in hand comes last.
@@ -31,7 +31,7 @@ def run(
     try:
       for i, task in enumerate(futures.as_completed(tasks)):
         point = task.result()
-        what, remark, _ = plan.state(point)
+        what, remark, _ = state.state(point)
         text = f"[{i + 1}/{len(points)}] {point.name}: {what} {remark}"
         print(text.rstrip(), flush=True)
     except BaseException:

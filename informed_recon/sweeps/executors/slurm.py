@@ -17,7 +17,7 @@ from submitit.slurm import slurm
 
 from informed_recon import stages
 from informed_recon.storage import claims
-from informed_recon.sweeps import plan
+from informed_recon.sweeps import state
 from informed_recon.sweeps.plan import Point
 from informed_recon.types import UserError
 
@@ -26,10 +26,10 @@ MINUTES = 24 * 60  # a job may take, unless --option=time=... says otherwise
 
 
 class Attempt(submitit.helpers.Checkpointable):
-  """`plan.attempt`, which submitit queues again at a job's time limit."""
+  """`state.attempt`, which submitit queues again at a job's time limit."""
 
   def __call__(self, point: Point, retries: int) -> None:
-    plan.attempt(point, retries)
+    state.attempt(point, retries)
 
 
 def run(
@@ -66,8 +66,8 @@ def run(
     for job in set(waiting) - _queued(waiting):
       point = waiting.pop(job)
       if not (point.results.exists() or point.failure.exists()):
-        plan.give_up(point, *_end(job))
-      what, remark, _ = plan.state(point)
+        state.give_up(point, *_end(job))
+      what, remark, _ = state.state(point)
       print(f"{job} {point.name}: {what} {remark}".rstrip(), flush=True)
 
 

@@ -8,3 +8,5 @@ A file exports
 - `statement(privacy, steps) -> dict`: what that guarantees, for results.json,
   from the settings in `config.training.privacy`; they are checked here.
 """
+
+EXPORTS = ("make", "statement")

@@ -3,7 +3,7 @@
 import sys
 
 from informed_recon import registry
-from informed_recon.sweeps import executors, plan
+from informed_recon.sweeps import executors, state
 from informed_recon.sweeps.plan import Point
 
 # Counts how many are running while it runs.
@@ -35,7 +35,7 @@ def test_every_point_runs_and_no_more_than_allowed_at_once(tmp_path, capsys):
     )
   local = registry.find("sweeps.executors", "local")
   local.run(points, jobs=2, retries=1, options={})
-  states = {p.name: plan.state(p).what for p in points}
+  states = {p.name: state.state(p).what for p in points}
   assert states.pop("bad") == "failed"
   assert set(states.values()) == {"done"}
   logs = [p.log.read_text().splitlines() for p in points]

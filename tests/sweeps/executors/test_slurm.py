@@ -12,7 +12,7 @@ import time
 import pytest
 
 from informed_recon import registry
-from informed_recon.sweeps import plan
+from informed_recon.sweeps import state
 from informed_recon.sweeps.plan import Point
 
 HERE = pathlib.Path(__file__).parent
@@ -113,13 +113,13 @@ def test_the_summary_tells_the_truth_about_each_job(
   )
   launch.join(timeout=90)
   assert not launch.is_alive()
-  states = {p.name: plan.state(p) for p in points}
+  states = {p.name: state.state(p) for p in points}
   assert {states[f"good{i}"][:2] for i in range(5)} == {("done", "")}
   assert states["cancelled"].what == "cancelled"
   assert states["cancelled"].remark == f"Slurm job {first} ended as CANCELLED"
   assert states["preempted"][:2] == ("done", "after 2 starts")
   assert states["failing"][:2] == ("failed", "no such thing (2 tries)")
-  table = plan.status(points, jobs=4)
+  table = state.status(points, jobs=4)
   assert table.endswith("6 done, 1 cancelled, 1 failed (of 8)")
   out = capsys.readouterr().out
   assert "submitted 8 jobs" in out and "cancelled: cancelled" in out
@@ -127,4 +127,4 @@ def test_the_summary_tells_the_truth_about_each_job(
   # Launched again: the cancelled one goes on, the failing one fails again.
   slurm.run(points, jobs=4, retries=0, options=options)
   assert "submitted 2 jobs" in capsys.readouterr().out
-  assert plan.status(points, jobs=4).endswith("7 done, 1 failed (of 8)")
+  assert state.status(points, jobs=4).endswith("7 done, 1 failed (of 8)")

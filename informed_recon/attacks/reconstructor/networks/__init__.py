@@ -13,8 +13,11 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from informed_recon import registry, tree
-from informed_recon.models import construct, shapes
+from informed_recon.models import NEEDED, construct, fields, shapes
 from informed_recon.types import UserError
+
+EXPORTS = ("Network",)
+GIVEN = ("layout", "record_shape")
 
 
 def build(
@@ -31,7 +34,7 @@ def build(
   if not 0 <= options.get("dropout", 0.0) < 1:
     raise UserError(f"dropout must lie in [0, 1), got {options['dropout']}")
   network = construct(
-    registry.find("attacks.reconstructor.networks", name).Network,
+    _network(name),
     name,
     options,
     layout=layout,
@@ -39,4 +42,27 @@ def build(
   )
   params = sum(leaf.size for leaf in layout)
   shapes(network, name, jnp.zeros((1, params)), train=False)
+  return network
+
+
+def defaults(name: str) -> dict[str, Any]:
+  """The options of a reconstructor network, with their defaults.
+
+  Raises:
+    UserError: unknown name, or a file without a linen module `Network`.
+  """
+  known = fields(_network(name), *GIVEN)
+  return {key: value for key, value in known.items() if value is not NEEDED}
+
+
+def _network(name: str) -> type[nn.Module]:
+  network = registry.find("attacks.reconstructor.networks", name).Network
+  own = getattr(network, "__dataclass_fields__", ())
+  if not (isinstance(network, type) and issubclass(network, nn.Module)):
+    raise UserError(f"network {name!r}: its Network is no Flax linen module")
+  missing = [key for key in GIVEN if key not in own]
+  if missing:
+    raise UserError(
+      f"network {name!r}: its Network has no field {missing[0]!r}"
+    )
   return network
