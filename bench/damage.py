@@ -21,8 +21,8 @@ import numpy as np
 from absl import app, flags
 from ml_collections import ConfigDict
 
-from informed_recon.configs import convex, default
 from informed_recon import stages
+from informed_recon.configs import convex, default
 from informed_recon.storage import files
 from informed_recon.types import UserError
 

@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
+from informed_recon.dp import planner, priors, reach, sampling
+from informed_recon.storage import files
 from informed_recon.types import UserError
 
 from . import app
@@ -53,8 +55,6 @@ REQUIRED = ()
 
 def main(argv):
   del argv
-  # Slow to load, and not needed for --help.
-  from informed_recon.dp import planner, reach, sampling
   from informed_recon.report import plan as report
   from informed_recon.report import table
   from informed_recon.training import noise
@@ -200,6 +200,8 @@ def _write(asked, setting, log_kappa, found, said) -> None:
     )
     files.write_json(Path(_JSON.value), answer)
   if _PLOT.value:
+    from informed_recon.report import plan as report
+
     drawn = report.figure(found.noise_multiplier, *setting, log_kappa)
     drawn.savefig(_PLOT.value)
 
