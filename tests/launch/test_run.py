@@ -191,9 +191,9 @@ def test_a_workdir_of_another_config(command, workdir):
 
 
 def test_debug_shows_the_traceback(command, tmp_path):
-  with pytest.raises(ValueError, match="unknown model"):
+  with pytest.raises(ValueError, match="split.targets"):
     command(
-      *(CONFIG, f"--workdir={tmp_path}/run", "--config.model.name=cnn"),
+      *(CONFIG, f"--workdir={tmp_path}/run", "--config.split.targets=0"),
       "--debug",
     )
 
