@@ -11,6 +11,10 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping
 
+from informed_recon import allocator
+
+allocator.keep_freed_memory()  # as every command does
+
 
 def interleaved(
   cases: Mapping[str, Callable[[], None]], rounds: int

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict, config_flags
 from ml_collections.config_flags import config_flags as parsing
 
 import informed_recon
-from informed_recon import configs
+from informed_recon import allocator, configs
 from informed_recon.types import UserError
 
 CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
@@ -103,6 +103,7 @@ def run(
   if "--version" in sys.argv[1:]:
     print(f"informed_recon {informed_recon.__version__}")
     return
+  allocator.keep_freed_memory()
   # Libraries log every checkpoint at INFO, in the midst of the progress bars.
   logging.set_verbosity(logging.WARNING)
   app.run(

@@ -24,7 +24,7 @@ import ml_collections  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
-from informed_recon import stages  # noqa: E402
+from informed_recon import allocator, stages  # noqa: E402
 from informed_recon.configs import default  # noqa: E402
 from informed_recon.types import Records  # noqa: E402
 
@@ -44,6 +44,7 @@ TINY = {
   "perf.checkpoint_seconds": 0.0,
 }
 
+allocator.keep_freed_memory()
 hypothesis.settings.register_profile(
   "same_every_time", derandomize=True, deadline=None, max_examples=30
 )

@@ -14,7 +14,7 @@ ROOT = PACKAGE.parent
 # Rooms of informed_recon from the ground up; those of one line may import each
 # other as long as nothing goes round. A new room needs a place.
 FLOORS = (
-  ("types", "prng", "registry", "tree", "splits"),
+  ("allocator", "types", "prng", "registry", "tree", "splits"),
   ("storage", "data", "models", "dp"),
   ("training",),
   ("attacks",),
@@ -37,8 +37,9 @@ PLUG_INS = (
   "sweeps/executors",
   "training/mechanisms",
 )
-HOST_ONLY = ("data", "dp", "splits", "types")  # import no jax
+HOST_ONLY = ("allocator", "data", "dp", "splits", "types")  # import no jax
 HOST_ONLY += ("storage/store", "storage/files", "storage/claims")
+HOST_ONLY += ("storage/fill",)
 SEE_A_CONFIG = ("experiment", "choices", "stages", "sweeps")
 # Folder at the root -> what it may import. Both folders lie inside the package
 # once it is installed, and a user may have folders of these names: so none

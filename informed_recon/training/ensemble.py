@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from informed_recon import prng, tree
+from informed_recon import allocator, prng, tree
 from informed_recon.training import mesh
 from informed_recon.training.recipe import HParams, Keys, Train
 from informed_recon.types import Records, UserError
@@ -77,6 +77,7 @@ def make_ensemble(train: Train, threat: Threat) -> Ensemble:
   `targets` holds B records and `ids` (B,) int32 their global ids (rows of the
   data set).
   """
+  allocator.keep_freed_memory()
   many = jax.vmap(make_one(train, threat), in_axes=(None, None, 0, 0, None))
   return jax.jit(many, compiler_options=_compiler_options())
 

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from informed_recon import prng
+from informed_recon import allocator, prng
 from informed_recon.attacks.reconstructor import step
 from informed_recon.attacks.reconstructor.standardisation import (
   Standard,
@@ -113,6 +113,7 @@ def fit(
   Raises:
     UserError: the losses stopped being finite, or the settings make no sense.
   """
+  allocator.keep_freed_memory()
   check(spec, len(rows))
   if spec.perceptual_weight and perceptual is None:
     raise UserError("perceptual_weight above 0 needs a perceptual distance")
