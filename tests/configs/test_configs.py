@@ -18,6 +18,16 @@ from informed_recon.storage import files
 ROOT = pathlib.Path(configs.__path__[0]).parent
 NAMES = sorted(m.name for m in pkgutil.iter_modules(configs.__path__))
 NAMES.remove("audit")  # of a user's own training function: launch/audit.py
+# One for each combination of stages and mechanism; `make test` builds the
+# others, `make test-all` runs them too.
+RUN = {
+  *("convex", "digits", "demo", "dp_curve", "dp_prior_aware"),
+  *("head_cifar10", "simulation_reach"),
+}
+QUICK_RUNS = [
+  pytest.param(name, marks=[] if name in RUN else [pytest.mark.slow])
+  for name in NAMES
+]
 FORMS = [(name, arg) for name in NAMES for arg in ("", "quick")]
 
 LOAD = """
@@ -172,6 +182,22 @@ def test_every_point_of_a_sweep_is_an_experiment_of_its_own(name, arg):
   assert module.CURVE in ("", *registry.names("report.curves"))
 
 
+def _combination(name):
+  config = _load(name, "quick")
+  training = config.get("training")
+  return config.stages, training and training.privacy.mechanism
+
+
+def test_every_combination_of_stages_is_run():
+  assert {*map(_combination, RUN)} == {*map(_combination, NAMES)}
+
+
+@pytest.mark.parametrize("name", sorted({*NAMES} - RUN))
+def test_the_quick_form_is_one_that_can_be_run(name, tmp_path):
+  config = _load(name, "quick").lock()
+  assert stages.build(config, tmp_path / "run").config == config
+
+
 _DONE = {}
 
 
@@ -216,7 +242,7 @@ def mean_image_mse(results):
   return results["baselines"]["mean_image"]["mse_mean"]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", QUICK_RUNS)
 def test_the_quick_form_runs_and_leaves_the_doors(quick_run, name):
   config, workdir = quick_run(name)
   results = files.read_json(workdir / "results.json")
@@ -271,7 +297,7 @@ def test_the_quick_form_runs_and_leaves_the_doors(quick_run, name):
   assert 0.3 < released["test_accuracy_mean"] < 1
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", QUICK_RUNS)
 def test_the_quick_form_leaves_its_files(quick_run, name):
   config, workdir = quick_run(name)
   saved = files.read_json(workdir / "config.json")["config"]

@@ -6,6 +6,8 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
+
 import launch
 from informed_recon.storage import files
 from tests.conftest import TINY
@@ -85,6 +87,7 @@ def test_two_points_share_what_is_trained_and_are_collected(tmp_path, finished):
   assert {p: p.stat().st_mtime_ns for p in out.rglob("points/*/*")} == before
 
 
+@pytest.mark.slow
 def test_the_same_sweep_launched_twice_at_once(tmp_path, finished):
   """No chunk is trained twice, and both end with the same results."""
   processes = [_launch(tmp_path, "--jobs=1") for _ in range(2)]

@@ -50,6 +50,7 @@ def test_finds_records_and_goes_on_where_it_was(make_config, tmp_path):
   )
 
 
+@pytest.mark.slow  # tests/attacks/simulation has what a sample costs
 def test_a_sample_finds_the_same_for_less(make_config, tmp_path):
   rows, ways = [], []
   for sample in (0, 15):
@@ -64,7 +65,9 @@ def test_a_sample_finds_the_same_for_less(make_config, tmp_path):
   assert not np.array_equal(*ways)  # another Jacobian, not a lower price alone
 
 
-@pytest.mark.parametrize("search", [False, True])
+@pytest.mark.parametrize(
+  "search", [pytest.param(False, marks=pytest.mark.slow), True]
+)
 def test_unknown_initialisation(make_config, tmp_path, search):
   """Unknown, it is reported; among few, it is found."""
   config = make_config(
@@ -81,6 +84,7 @@ def test_unknown_initialisation(make_config, tmp_path, search):
     assert row["mse_mean"] > 1e-2 and row["flagged_rate"] == 1
 
 
+@pytest.mark.slow
 def test_noise_of_private_training_flags_the_answers(make_config, tmp_path):
   config = make_config(
     **{

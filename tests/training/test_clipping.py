@@ -117,7 +117,14 @@ def _assert_same(ours, expected, tolerance=3e-6):
   assert error < tolerance * optax.tree.norm(expected)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+  "name",
+  [
+    # The branches of a residual network are those of `convolutions`.
+    pytest.param(n, marks=[pytest.mark.slow] * (n == "resnet"))
+    for n in MODELS
+  ],
+)
 def test_equals_the_loop(name, make_records):
   model, params, (x, y) = _problem(name, make_records)
   weights = jnp.array([1.0, 0.0, 1.0, 2.5, 1.0, 1.0, 0.0, 1.0, 1.0])

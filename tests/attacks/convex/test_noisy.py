@@ -28,7 +28,7 @@ def test_with_little_noise_it_attains_the_floor():
   shared = noisy.prepare("softmax", *released, *known, noise, l2=L2)
   floor = noisy.fisher_mse(shared, x[target], y[target], *released)
   errors, naive = [], []
-  for _ in range(20):
+  for _ in range(8):
     released_noisy = [w + noise * rng.normal(size=w.shape) for w in released]
     found = noisy.reconstruct(shared, *released_noisy)
     assert found.identifiable, found.message

@@ -101,15 +101,20 @@ def test_gradient_of_training_against_finite_differences(records):
 @pytest.mark.parametrize(
   "settings",
   [
-    dict(),
-    dict(optimizer_options=dict(momentum=0.9)),
     dict(optimizer="adam", steps=20),
     dict(batch_size=7, steps=12),
-    dict(sample=6),
-    dict(options=dict(width=16, activation="relu"), steps=5),
     dict(model="convnet", options=dict(widths=(8, 8), pooling="stride")),
-    dict(model="linear", options={}),
-    dict(remat=True),
+    *(
+      pytest.param(settings, marks=pytest.mark.slow)
+      for settings in (
+        dict(),
+        dict(optimizer_options=dict(momentum=0.9)),
+        dict(sample=6),
+        dict(options=dict(width=16, activation="relu"), steps=5),
+        dict(model="linear", options={}),
+        dict(remat=True),
+      )
+    ),
   ],
   ids=lambda settings: "-".join(map(str, settings.values())) or "sgd",
 )

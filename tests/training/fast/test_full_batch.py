@@ -62,7 +62,10 @@ def _missed(base, plain, faster):
   "n, spec, options, form",
   [
     (200, Recipe(50, **MOMENTUM), dict(width=10), "Span"),
-    (200, Recipe(50, schedule="cosine"), dict(width=8, depth=2), "Span"),
+    pytest.param(
+      *(200, Recipe(50, schedule="cosine"), dict(width=8, depth=2), "Span"),
+      marks=pytest.mark.slow,
+    ),
     (200, Recipe(20, optimizer="adam"), dict(width=10), "Dense"),
     (1500, Recipe(20, **MOMENTUM), dict(width=5), "Dense"),
   ],
@@ -85,7 +88,11 @@ def test_real_digits_end_at_the_plain_parameters(
 
 
 @pytest.mark.parametrize(
-  "n, steps, options", [(200, 50, dict(width=10)), (1500, 20, dict(width=5))]
+  "n, steps, options",
+  [
+    (200, 50, dict(width=10)),
+    pytest.param(1500, 20, dict(width=5), marks=pytest.mark.slow),
+  ],
 )
 def test_differences_bear_shorter_numbers(
   monkeypatch, digits, n, steps, options
