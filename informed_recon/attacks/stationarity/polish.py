@@ -1,0 +1,90 @@
+"""Levenberg-Marquardt steps by direct solution, for the few best candidates.
+
+Conjugate gradients tell good candidates from bad ones cheaply, but leave what
+the gradient hardly depends on, such as the length of a record where the first
+layer has no bias. Here JᵀJ (d, d) is formed and factored in every step.
+"""
+
+import jax.numpy as jnp
+import numpy as np
+from scipy import linalg
+
+from informed_recon.attacks.stationarity import linear
+from informed_recon.attacks.stationarity.problem import Found, Problem, Unknown
+
+CANDIDATES = 4  # polished, at most
+STEPS = 40
+FAILURES = 12  # dampings tried in a step
+SLOW = 0.9  # a step that leaves more of the residual than this is a stall
+PATIENCE = 4  # stalls in a row that end a candidate
+EXACT = 1e-13  # relative residual at which there is nothing left to gain
+FUTILE = 30.0  # times the best residual that makes a candidate not worth it
+FOUND = 1e-8  # relative residual that leaves no doubt
+
+
+def best(
+  problem: Problem, unknown: Unknown, target, starts, found: Found
+) -> Found:
+  """The candidates, the most promising of them polished.
+
+  Args:
+    problem: the question.
+    unknown: what z holds.
+    target: G (P,).
+    starts: (C, d) where the search began, to begin there again; None where it
+      began at the answer, but for what a closed form leaves open.
+    found: where it ended.
+  """
+  found = Found(*map(np.array, found))
+  size, exact = float(np.linalg.norm(target)), 0
+  for i in np.argsort(found.cost)[:CANDIDATES]:
+    futile = found.residual[i] > FUTILE * max(found.residual.min(), EXACT)
+    if (starts is None and futile) or exact == 2:
+      continue
+    for start in (found.z[i],) if starts is None else (starts[i], found.z[i]):
+      z, cost = _one(problem, unknown, target, start, found.y[i], size)
+      if cost < found.cost[i]:
+        found.z[i], found.cost[i] = z, cost
+        found.residual[i] = np.sqrt(cost) / size
+      if found.residual[i] <= FOUND:
+        exact += 1
+        break
+  return found
+
+
+def _one(problem, unknown, target, z, label, size):
+  """Where the steps from z end, and the squared misfit there."""
+  value, normal, project, _ = linear.products(problem.loss, unknown)
+  label = jnp.asarray(label)
+
+  def misfit(z):
+    left = value(problem.params, jnp.asarray(z), label) - target
+    return left, float(left @ left)
+
+  left, cost = misfit(z)
+  damping, stalls = 1e-3, 0
+  for _ in range(STEPS):
+    if not np.sqrt(cost) > EXACT * size or stalls >= PATIENCE:
+      break
+    here = problem.params, jnp.asarray(z), label
+    matrix = np.asarray(normal(*here))
+    slope = np.asarray(project(*here, left[None]))[0]
+    if not np.isfinite(matrix).all():
+      break
+    scale, before = np.max(np.diag(matrix)), cost
+    for _ in range(FAILURES):
+      try:
+        ridge = damping * scale * np.eye(len(z))
+        move = linalg.solve(matrix + ridge, -slope, assume_a="pos")
+        new_left, new = misfit(z + move)
+      except linalg.LinAlgError:
+        new = np.inf
+      if new < cost:
+        z, left, cost = z + move, new_left, new
+        damping = max(damping / 10, 1e-15)
+        break
+      damping *= 10
+    else:
+      break
+    stalls = stalls + 1 if np.sqrt(cost / before) > SLOW else 0
+  return z, cost
