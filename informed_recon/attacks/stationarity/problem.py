@@ -134,6 +134,10 @@ def _try(problem: Problem) -> None:
   try:
     with jax.enable_x64(True):
       shape = jax.eval_shape(loss, params, *record)
+      if shape.shape:
+        raise UserError(
+          f"loss must return the loss () of one record, got shape {shape.shape}"
+        )
       jax.eval_shape(
         lambda p, x, y: jax.jvp(
           lambda x: jax.grad(loss)(p, x, y), (x,), (jnp.ones_like(x),)
@@ -141,7 +145,7 @@ def _try(problem: Problem) -> None:
         params,
         *record,
       )
-      value = float(loss(params, *record)) if shape.shape == () else 0.0
+      value = float(loss(params, *record))
   except UserError:
     raise
   except Exception as error:  # whatever a loss may raise
@@ -150,9 +154,5 @@ def _try(problem: Problem) -> None:
       "loss(params, x, y) must take one record and be differentiable in params "
       f"and then in x, which is real: {line[:200]}"
     ) from None
-  if shape.shape:
-    raise UserError(
-      f"loss must return the loss () of one record, got shape {shape.shape}"
-    )
   if not np.isfinite(value):
     raise UserError(f"loss of the first known record is {value}")
