@@ -43,8 +43,9 @@ def pure_dp_upper(kappa=None, epsilon=None, *, log_kappa=None, log=False):
 
   gamma = min(kappa e^epsilon, 1 - (1 - kappa) e^{-epsilon}).
 
-  Relation: any under which the released model is epsilon-DP, in both
-  directions, when the target is added to the known records.
+  Relation: assumes epsilon-DP in both directions, of the model trained with the
+  target from the one without and the reverse; the second term rests on the
+  reverse. With the first direction alone, only kappa e^epsilon holds.
   Source: Balle, Cherubin and Hayes, 2022 (reconstruction from pure DP).
 
   Args:
@@ -71,8 +72,9 @@ def approx_dp_upper(
   P(S) <= e^epsilon Q(S) + delta, and the same of the complement of S with P and
   Q in turn (Kairouz, Oh and Viswanath, 2015, Section 2).
 
-  Relation: any under which the released model is (epsilon, delta)-DP, in both
-  directions, when the target is added to the known records.
+  Relation: assumes (epsilon, delta)-DP in both directions, of the model trained
+  with the target from the one without and the reverse; the second term rests on
+  the reverse. With the first direction alone, only the first term holds.
   Source: Balle, Cherubin and Hayes, 2022; Hayes, Mahloujifar and Balle, 2023.
 
   Args:

@@ -26,9 +26,11 @@ named the target (Clopper-Pearson). Bound: on any attack at this noise. Best
 possible: Monte-Carlo estimate of the success of the best attack on these very
 candidates, from the inner products of their gradients; it is below the bound
 where gradients are correlated or shorter than the clip norm, and no bound
-itself. “ε at least” is what the measured success proves, with 99% confidence,
-at the same δ, of any mechanism; “if DP-SGD”, what it proves of DP-SGD with this
-sampling and these steps, where the noise alone is in question. ε is for adding
+itself. “ε at least” is what the measured success proves, at the same δ, of any
+mechanism; “if DP-SGD”, what it proves of DP-SGD with this sampling and these
+steps, where the noise alone is in question. In each of the two columns the
+limits of all numbers of candidates at one noise hold together with 99%
+confidence (Bonferroni), so that the best may be chosen. ε is for adding
 or removing one record. One set of known records and one initialisation.
 """
 CAPTIONS = {
@@ -39,9 +41,10 @@ CAPTIONS = {
   ),
   "audit": (
     "What the attack proves of ε",
-    "Lower limits at 99% confidence, of the strongest number of candidates, "
-    "against the stated ε: of any mechanism, and of DP-SGD with this sampling. "
-    "A correct statement lies on the line or below it in 99 of 100 such runs.",
+    "Lower limits at 99% confidence, of the strongest number of candidates and "
+    "corrected for that choice, against the stated ε: of any mechanism, and of "
+    "DP-SGD with this sampling. Where the statement is correct, each point is "
+    "on the line or below it in 99 of 100 such runs.",
   ),
   "accuracy": (
     "What the noise costs",

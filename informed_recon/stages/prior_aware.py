@@ -28,7 +28,7 @@ from informed_recon.training.mechanisms import dp_sgd
 from informed_recon.types import Records, UserError
 
 REPORT = report  # what shows these results
-LEVEL = 0.99  # of all intervals on success rates
+LEVEL = 0.99  # of all intervals on success rates, and of limits on epsilon
 
 
 class Trial(NamedTuple):
@@ -203,6 +203,7 @@ def _point(experiment: Experiment, sigma: float, trials: Trial) -> dict:
   training = experiment.config.training
   setting = sigma, training.privacy.sampling_probability, training.steps
   delta = training.privacy.delta
+  sizes = experiment.config.prior_aware.candidates
   mean, interval = metrics.mean_ci95(np.float64(trials.accuracy))
   return dict(
     noise_multiplier=sigma,
@@ -212,18 +213,23 @@ def _point(experiment: Experiment, sigma: float, trials: Trial) -> dict:
     test_accuracy_mean=mean,
     test_accuracy_mean_ci95=list(interval),
     identification={
-      str(m): _identification(m, trials, setting, delta)
-      for m in experiment.config.prior_aware.candidates
+      str(m): _identification(m, trials, setting, delta, len(sizes))
+      for m in sizes
     },
   )
 
 
-def _identification(m: int, trials: Trial, setting: tuple, delta: float):
+def _identification(
+  m: int, trials: Trial, setting: tuple, delta: float, limits: int
+):
   """The attack with a prior on m candidates: the block of m the target is in.
 
   Candidates and the target's slot are drawn uniformly, so each block is a
-  uniform prior. A tie counts as a failure.
+  uniform prior. A tie counts as a failure. The best of `limits` lower limits
+  on epsilon may be chosen afterwards: each has its share of the error
+  (Bonferroni), so that all of them hold together with confidence LEVEL.
   """
+  joint = 1 - (1 - LEVEL) / limits
   block = (trials.truth // m * m)[:, None] + np.arange(m)
   scores = np.take_along_axis(trials.log_posterior, block, 1)
   own = np.take_along_axis(trials.log_posterior, trials.truth[:, None], 1)
@@ -238,11 +244,11 @@ def _identification(m: int, trials: Trial, setting: tuple, delta: float):
     success_upper=upper,
     refutes_the_bound=converse.refuted(successes, count, upper, LEVEL),
     epsilon_lower_99=converse.epsilon_lower(
-      successes, count, 1 / m, delta, LEVEL
+      successes, count, 1 / m, delta, joint
     ),
   )
   proved = audit.dpsgd_epsilon_lower(
-    *(successes, count, 1 / m, *setting[1:], delta, LEVEL)
+    *(successes, count, 1 / m, *setting[1:], delta, joint)
   )
   # What the draws alone would explain is inf: no noise is too little for it.
   row["epsilon_lower_dpsgd_99"] = proved if np.isfinite(proved) else None

@@ -75,7 +75,11 @@ def test_the_numbers_follow_from_the_trials(finished):
       assert not row["refutes_the_bound"] and low < upper
       assert row["epsilon_lower_99"] <= point["epsilon"]
       assert row["epsilon_lower_99"] == converse.epsilon_lower(
-        hits, TRIALS, 1 / m, DELTA, 0.99
+        hits,
+        TRIALS,
+        1 / m,
+        DELTA,
+        0.995,  # two numbers of candidates
       )
       proved = row["epsilon_lower_dpsgd_99"]
       assert row["epsilon_lower_99"] <= proved <= point["epsilon"]
@@ -107,10 +111,10 @@ def test_a_tie_is_a_failure_and_blocks_are_priors():
     accuracy=np.zeros(3),
   )  # fmt: skip
   found = {
-    m: stage._identification(m, trials, (1.0, 1.0, 1), DELTA) for m in (2, 4)
+    m: stage._identification(m, trials, (1.0, 1.0, 1), DELTA, 2) for m in (2, 4)
   }
   assert found[2]["successes"] == 2 and found[4]["successes"] == 0
-  sampled = stage._identification(2, trials, (1.0, 0.5, 1), DELTA)
+  sampled = stage._identification(2, trials, (1.0, 0.5, 1), DELTA, 2)
   assert "bayes_optimal_estimate" not in sampled
 
 
@@ -140,7 +144,7 @@ def test_success_above_the_bound_is_said_out_loud(finished):
     gram=np.tile(np.eye(2), (40, 1, 1)),
     accuracy=np.zeros(40),
   )
-  row = stage._identification(2, trials, (10.0, 1.0, 1), DELTA)
+  row = stage._identification(2, trials, (10.0, 1.0, 1), DELTA, 2)
   assert row["refutes_the_bound"] and row["success_upper"] < 0.55
   results = files.read_json(finished / "results.json")
   assert "In none of 4 settings" in report.text(results)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from informed_recon.dp import audit
 from informed_recon.report.curves import Result, privacy
 from informed_recon.types import UserError
 
@@ -75,3 +76,19 @@ def test_an_attack_that_never_falls():
 def test_a_sweep_without_privacy():
   with pytest.raises(UserError, match="privacy mechanism"):
     privacy.draw([Result({}, dict(privacy=dict(mechanism="none")))])
+
+
+def test_the_best_of_two_scores_pays_for_the_choice():
+  """What 60 of 100 among 8 prove is less where 64 was tried as well."""
+  one, two = _point(300.0, 0.05, 60, 1.0), _point(300.0, 0.05, 60, 1.0)
+  two.results["attacks"]["net"]["identification"]["64"] = 0.0
+  two.results["privacy"]["kappa"]["64"] = 1 / 64
+  two.results["privacy"]["success_upper"]["64"] = dict.fromkeys(
+    privacy.LINES, 1.0
+  )
+  for point, confidence in ((one, 0.99), (two, 0.995)):
+    figure, _ = privacy.draw([point])
+    proved = figure.axes[-1].lines[0].get_ydata()
+    assert proved == pytest.approx(
+      audit.dpsgd_epsilon_lower(60, 100, 1 / 8, 1.0, 10, 1e-5, confidence)
+    )
