@@ -323,7 +323,8 @@ def test_the_quick_form_leaves_its_files(quick_run, name):
     png = (workdir / "figures" / name).read_bytes()
     assert png.startswith(b"\x89PNG") and len(png) > 5000
   page = (workdir / "report.html").read_text()
-  assert page.count("data:image/png;base64,") == len(pictures)
+  # Figures, and small pictures of the most exposed records.
+  assert page.count("data:image/png;base64,") >= len(pictures)
   for remote in ('src="http', "src='http", "@import", '<link rel="style'):
     assert remote not in page  # self-contained
   assert not [p for p in workdir.rglob("*.tmp")]
