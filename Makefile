@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 WORKDIR ?= runs/demo
 
-.PHONY: demo test test-all lint install
+.PHONY: demo test test-all docs lint install
 
 $(VENV)/.installed: setup.py pyproject.toml
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and \
@@ -31,3 +31,7 @@ test-all: install
 
 lint: install
 	$(BIN)/python -m ruff check . && $(BIN)/python -m ruff format --check .
+
+docs: install
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	$(BIN)/python -m mkdocs build --quiet

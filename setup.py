@@ -83,6 +83,7 @@ setup(
     ],
     "cuda": ["jax[cuda12]>=0.10"],
     "launch": ["submitit>=1.5.2"],
+    "docs": ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.25"],
     "bench": [
       "adversarial-robustness-toolbox==1.20.1",
       "packaging",  # which it needs and does not ask for

@@ -1,0 +1,77 @@
+"""Checks the contract of a plug-in of yours: an architecture, a data source ..
+
+informed-recon check models path/to/file.py
+informed-recon check data path/to/source.py
+
+An architecture is also built with its `TINY` options for a small grey and a
+small colour image: logits of the right shape, records that do not see one
+another, models that stack, and whether its records can be clipped for DP-SGD.
+"""
+
+from informed_recon.types import UserError
+
+from . import app
+
+POSITIONAL = True
+FAMILIES = {
+  "models": "models",
+  "networks": "attacks.reconstructor.networks",
+  "data": "data",
+  "mechanisms": "training.mechanisms",
+  "stages": "stages",
+  "curves": "report.curves",
+  "executors": "sweeps.executors",
+}
+USAGE = f"usage: informed-recon check {'|'.join(FAMILIES)} FILE.py"
+SHAPES = ((8, 8, 1), (12, 12, 3))
+CLASSES = 5
+
+
+def main(argv):
+  from informed_recon import registry
+
+  if len(argv) != 3 or argv[1] not in FAMILIES:
+    raise UserError(USAGE)
+  family, name = FAMILIES[argv[1]], argv[2]
+  module = registry.find(family, name)
+  if family == "models":
+    options = getattr(module, "TINY", {})
+    for line in (_architecture(name, shape, options) for shape in SHAPES):
+      print(line)
+  print(f"{name}: keeps the contract of {family}")
+
+
+def _architecture(name: str, shape: tuple[int, ...], options: dict) -> str:
+  """Builds a model and holds it to its contract; returns what it is."""
+  import jax
+  import jax.numpy as jnp
+  import numpy as np
+
+  from informed_recon import models
+  from informed_recon.training import clipping
+
+  model = models.build(name, CLASSES, shape, options)
+  one, other = (model.init(jax.random.key(i)) for i in (0, 1))
+  x = jax.random.uniform(jax.random.key(2), (3, *shape))
+  logits = model.apply(one, x)
+  if not np.isfinite(logits).all():
+    raise UserError(f"{name}: logits for random records are not finite")
+  alone = model.apply(one, x[1:2])
+  if not np.allclose(alone, logits[1:2], atol=1e-4):
+    raise UserError(f"{name}: a record's logits depend on the other records")
+  stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), one, other)
+  both = jax.vmap(model.apply, (0, None))(stacked, x)
+  if not np.allclose(both[0], logits, atol=1e-4):
+    raise UserError(f"{name}: under vmap over models the logits change")
+  if np.allclose(both[0], both[1], atol=1e-6):
+    raise UserError(f"{name}: the initial parameters do not follow the key")
+  try:
+    clipping.check(model)
+    private = "its records can be clipped for DP-SGD"
+  except UserError as error:
+    private = f"no DP-SGD: {error}"
+  return f"records {shape}: {model.num_params} parameters; {private}"
+
+
+if __name__ == "__main__":
+  app.run(main, positional=POSITIONAL)
