@@ -94,6 +94,7 @@ def exposure(run: Run, best: str) -> Exposure:
   """Who is exposed how much; classes by the attack `best`."""
   error, who = least_error(run)
   order = np.argsort(error, kind="stable")
+  order = order[np.isfinite(error[order])]  # those that somebody answered for
   names = adversaries(run)
   header = ["rank", "record", "label", "truth", "best answer"]
   header += [f"{table.title(name)} MSE" for name in names]

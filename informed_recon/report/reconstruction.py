@@ -64,10 +64,15 @@ def page(experiment: Experiment, results: Mapping) -> Page:
   run = _read(experiment, results)
   nouns = words.nouns(experiment.dataset.shape)
   best = verdict.strongest(results)
-  # For the order of pictures: an attack that answered for every target.
+  # For the order of pictures: an attack that answered for every target. Where
+  # none did, the mean record.
   most = max(map(len, run.mse.values()))
   full = {k: v for k, v in run.mse.items() if len(v) == most}
-  leading = best if best in full else verdict.strongest(_only(results, full))
+  leading = best
+  if best not in full:
+    complete = _only(results, full)
+    some = verdict.adversaries(complete)
+    leading = verdict.strongest(complete) if some else verdict.BLIND
   order = run.mse[leading].argsort(kind="stable")
   pictures = _pictures(run, order, nouns)
   story = [verdict.sentence(results, nouns), *_story(experiment, results, best)]

@@ -412,7 +412,7 @@ def test_a_folder_of_something_else_is_refused(tiny_config, tmp_path):
     ({"evaluation.ridge_shadows": 1}, "ridge_shadows must be at least 2"),
     ({"evaluation.classifier.epochs": 0}, "needs epochs and batch_size"),
     ({"evaluation.classifier.name": "cnn"}, "unknown model 'cnn'"),
-    ({"reconstructors.bilinear.network": "cnn"}, "unknown reconstructor"),
+    ({"reconstructors.bilinear.network": "cnn"}, "unknown network 'cnn'"),
     ({"reconstructors.bilinear.patience": -1}, "patience must be 0"),
     ({"reconstructors.bilinear.batch_size": 99}, "leave nothing to train"),
     ({"stages": ("shadow", "report")}, "must include 'evaluate'"),
@@ -450,6 +450,8 @@ def test_private_training_goes_all_the_way(tiny_config, tmp_path, monkeypatch):
   assert kappas == sorted(kappas) and upper["eta"]["tight"] in [
     row["success_upper"] for row in curve
   ]
+  assert 0 <= privacy.pop("delta_beyond_reach") < 1e-5
+  assert privacy.pop("epsilon") == pytest.approx(epsilon, rel=1e-12)
   assert privacy == dict(
     mechanism="dp_sgd",
     clip_norm=0.5,
@@ -457,7 +459,6 @@ def test_private_training_goes_all_the_way(tiny_config, tmp_path, monkeypatch):
     sampling_probability=0.25,
     steps=5,
     delta=1e-5,
-    epsilon=epsilon,
     neighbouring_relation="add/remove-one",
   )
   assert "privacy" not in results["released_model"]
@@ -465,7 +466,7 @@ def test_private_training_goes_all_the_way(tiny_config, tmp_path, monkeypatch):
   assert (
     f"ε = {epsilon:.3g} at δ = 1e-05, neighbouring relation add/rem" in page
   )
-  assert "sampling probability 0.25, steps 5)" in page
+  assert "sampling probability 0.25, steps 5, delta beyond reach 4" in page
   # Models differ by noise, and every target has its own.
   rows = store.open_rows(tmp_path / "run/shadow").all()
   noise = 0.1 * 3.0 * 0.5 / (0.25 * 31)  # of a step, in units of parameters
