@@ -75,7 +75,8 @@ def _imports(path):
       "registry.find",
       "registry.names",
     ):
-      yield f"informed_recon.{ast.literal_eval(node.args[0])}.*"
+      if isinstance(node.args[0], ast.Constant):  # else the name is a user's
+        yield f"informed_recon.{node.args[0].value}.*"
 
 
 def _room(name):
