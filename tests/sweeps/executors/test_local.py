@@ -2,9 +2,12 @@
 
 import sys
 
+import pytest
+
 from informed_recon import registry
 from informed_recon.sweeps import executors, state
 from informed_recon.sweeps.plan import Point
+from informed_recon.types import UserError
 
 # Counts how many are running while it runs.
 CODE = """
@@ -44,3 +47,12 @@ def test_every_point_runs_and_no_more_than_allowed_at_once(tmp_path, capsys):
   assert max(at_once) == 2
   assert "bad: failed" in capsys.readouterr().out
   assert "local" in registry.names("sweeps.executors") and executors.__doc__
+
+
+def test_slurm_where_there_is_none_is_one_line(monkeypatch, tmp_path):
+  point = Point("one", tmp_path, {}, ("true",))
+  slurm = registry.find("sweeps.executors", "slurm")
+  monkeypatch.setenv("PATH", "/nowhere")
+  with pytest.raises(UserError, match="this machine has no Slurm") as error:
+    slurm.run([point], jobs=1, retries=0, options={})
+  assert "\n" not in str(error.value)
