@@ -1,6 +1,5 @@
 """The audit of weights that are already there."""
 
-import importlib.util
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -111,8 +110,7 @@ def audit_released(
         f"{gap:.3g} from the release, whose norm is "
         f"{np.linalg.norm(theta):.3g}."
       )
-  there = importlib.util.find_spec("informed_recon.attacks.stationarity")
-  if loss is not None and l2 and there:
+  if loss is not None and l2:
     return _stationary(params, frame, x, y, chosen, deadline, loss, l2, tried)
   if head is not None:
     return _closed_form(head, x, y, chosen, tried)
