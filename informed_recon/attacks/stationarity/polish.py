@@ -75,7 +75,7 @@ def _one(problem, unknown, target, z, label, size):
     for _ in range(FAILURES):
       try:
         ridge = damping * scale * np.eye(len(z))
-        move = linalg.solve(matrix + ridge, -slope, assume_a="pos")
+        move = linalg.cho_solve(linalg.cho_factor(matrix + ridge), -slope)
         new_left, new = misfit(z + move)
       except linalg.LinAlgError:
         new = np.inf

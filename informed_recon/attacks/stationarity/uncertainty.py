@@ -41,6 +41,9 @@ def verdict(problem, unknown, target, layer, found) -> Reconstruction:
   if not np.isfinite(scale):
     scale = np.sqrt(np.mean(np.square(problem.x))) or 1.0
   doubts = []
+  x, sought = np.clip(x, low, high), x
+  if not np.sqrt(np.mean(np.square(x - sought))) <= SMALL * scale:
+    doubts.append("what explains the release lies outside the bounds")
   if not seen:
     doubts.append("nothing is left over to check the record against")
   if not rank:
@@ -62,13 +65,15 @@ def verdict(problem, unknown, target, layer, found) -> Reconstruction:
     twins = same & (found.residual <= MARGIN * max(residual, 1e-9))
     if (twins & (gap <= APART)).sum() < 2:
       doubts.append("no second start led to the same record")
-  order = [best, *np.flatnonzero(rivals)]
+  others = (
+    unknown.split(found.z[i], found.y[i]) for i in np.flatnonzero(rivals)
+  )
   return Reconstruction(
     x=x,
     y=y[()] if isinstance(y, np.ndarray) and not y.ndim else y,
     identifiable=not doubts,
     residual=residual,
-    candidates=tuple(unknown.split(found.z[i], found.y[i]) for i in order),
+    candidates=((x, y), *((np.clip(a, low, high), b) for a, b in others)),
     message="; ".join(doubts),
     error=error.reshape(unknown.shape),
     checked=bool(seen),

@@ -116,6 +116,17 @@ def test_training_that_stopped_short_is_not_vouched_for():
   assert not answer.identifiable or off < 1e-3
 
 
+def test_answers_keep_the_bounds_and_one_that_cannot_is_not_vouched_for():
+  answer = stationarity.reconstruct(
+    loss, release(), X[:N], Y[:N], l2=L2, bounds=(0.0, 0.7)
+  )
+  assert X[N].max() > 0.9 and not answer.identifiable
+  assert "outside the bounds" in answer.message
+  for x, _ in answer.candidates:
+    assert 0 <= x.min() and x.max() <= 0.7
+  assert answer.x.max() == 0.7
+
+
 def test_a_real_response():
   """A regression: features and response are sought together."""
 
