@@ -1,4 +1,4 @@
-"""Checks the contract of a plug-in of yours: an architecture, a data source ..
+"""Checks the contract of a plug-in of yours, such as an architecture.
 
 informed-recon check models path/to/file.py
 informed-recon check data path/to/source.py
@@ -6,6 +6,8 @@ informed-recon check data path/to/source.py
 An architecture is also built with its `TINY` options for a small grey and a
 small colour image: logits of the right shape, records that do not see one
 another, models that stack, and whether its records can be clipped for DP-SGD.
+A reconstructor network reads the parameters of a small mlp, a data source loads
+its records; of the other families the exported functions are looked for.
 """
 
 from informed_recon.types import UserError
@@ -38,6 +40,13 @@ def main(argv):
     options = getattr(module, "TINY", {})
     for line in (_architecture(name, shape, options) for shape in SHAPES):
       print(line)
+  elif family.endswith("networks"):
+    _network(name, getattr(module, "TINY", {}))
+  elif family == "data":
+    from informed_recon import data
+
+    found = data.load(data.DataSpec(name))
+    print(f"{len(found.records.y)} records {found.shape}")
   print(f"{name}: keeps the contract of {family}")
 
 
@@ -71,6 +80,30 @@ def _architecture(name: str, shape: tuple[int, ...], options: dict) -> str:
   except UserError as error:
     private = f"no DP-SGD: {error}"
   return f"records {shape}: {model.num_params} parameters; {private}"
+
+
+def _network(name: str, options: dict) -> None:
+  """Lets a reconstructor network read a small mlp's parameters."""
+  import jax
+  import numpy as np
+
+  from informed_recon import models
+  from informed_recon.attacks.reconstructor import networks
+
+  shape = SHAPES[0]
+  layout = models.build("mlp", CLASSES, shape, dict(width=4)).layout
+  network = networks.build(name, layout, shape, options)
+  size = sum(leaf.size for leaf in layout)
+  theta = np.random.default_rng(0).normal(size=(3, size)).astype(np.float32)
+  variables = network.init(jax.random.key(0), theta, train=False)
+  images = np.asarray(network.apply(variables, theta, train=False))
+  if images.shape != (3, *shape):
+    raise UserError(
+      f"{name}: parameters (3, {size}) must become records (3, "
+      f"{', '.join(map(str, shape))}), got {images.shape}"
+    )
+  if not (images.min() >= 0 and images.max() <= 1):
+    raise UserError(f"{name}: its records must lie in [0, 1]")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Plug-ins by file name."""
 
+import inspect
+
 import pytest
 
 from informed_recon import registry
@@ -21,6 +23,25 @@ def test_all_names_are_found(family):
 def test_an_unknown_name_lists_the_known(name):
   with pytest.raises(UserError, match="unknown model .*; known: .*linear, mlp"):
     registry.find("models", name)
+
+
+def test_a_file_or_a_module_outside_the_package(tmp_path, monkeypatch):
+  path = tmp_path / "own_curve.py"
+  path.write_text("def draw(results):\n  return None\n")
+  module = registry.find("report.curves", str(path))
+  assert module is registry.find("report.curves", str(path))  # once a process
+  assert "def draw" in inspect.getsource(module)
+  monkeypatch.syspath_prepend(tmp_path)
+  assert registry.find("report.curves", "own_curve").draw
+  (tmp_path / "broken.py").write_text("import nowhere_at_all\n")
+  (tmp_path / "empty.py").write_text("")
+  for name, message in {
+    "broken.py": "cannot be imported: ModuleNotFoundError: .*nowhere_at_all",
+    "empty.py": "has no 'draw'",
+    "missing.py": "no file .*missing.py",
+  }.items():
+    with pytest.raises(UserError, match=message):
+      registry.find("report.curves", str(tmp_path / name))
 
 
 def test_a_new_file_is_found(tmp_path, monkeypatch):

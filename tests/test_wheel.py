@@ -59,7 +59,7 @@ def test_a_wheel_runs_from_beside_a_users_own_folders(installed, tmp_path):
     assert f"  {face}  " in _run(command, "--help", cwd=tmp_path)
   assert "--config.path=value" in _run(command, "run", "--help", cwd=tmp_path)
 
-  tiny = ["--config.training.steps=5", "--config.split.shadow=60"]
+  tiny = ["--config.training.steps=5", "--config.split.shadow=200"]
   tiny += ["--config.reconstructors.bilinear.epochs=2"]
   run = command, "run", "--config=digits:quick", "--workdir=out"
   assert _run(*run, *tiny, cwd=tmp_path).endswith("report: out/report.html\n")

@@ -4,7 +4,7 @@ import pathlib
 
 import pytest
 
-from informed_recon import stages
+from informed_recon import models, stages
 from informed_recon.types import UserError
 from launch import check
 
@@ -57,6 +57,21 @@ def test_a_pair_of_functions(tmp_path, capsys):
     check.main(["check", "models", str(coupled)])
 
 
+def test_networks_and_sources_are_used(tmp_path, capsys):
+  check.main(["check", "networks", "mlp"])
+  check.main(["check", "data", "fake"])
+  assert "600 records (8, 8, 1)" in capsys.readouterr().out
+  network = "import flax.linen as nn\nclass Network(nn.Module):\n"
+  network += "  layout: tuple\n  record_shape: tuple\n"
+  network += "  @nn.compact\n  def __call__(self, x, train):\n"
+  network += "    return 2 * nn.sigmoid(nn.Dense(SIZE)(x)).reshape(3, 8, 8, 1)"
+  for size, message in ((63, "cannot be built"), (64, "lie in .0, 1.")):
+    path = tmp_path / f"network{size}.py"
+    path.write_text(network.replace("SIZE", str(size)).replace("3, 8", "-1, 8"))
+    with pytest.raises(UserError, match=message):
+      check.main(["check", "networks", str(path)])
+
+
 @pytest.mark.parametrize(
   "argv,words",
   [
@@ -64,6 +79,7 @@ def test_a_pair_of_functions(tmp_path, capsys):
     (["check", "nonsense", "x.py"], "usage"),
     (["check", "models", "nowhere.py"], "no file"),
     (["check", "data", str(DOCS)], "unknown"),
+    (["check", "networks", str(models.__file__)], "no 'Network'"),
   ],
 )
 def test_bad_input_is_one_line(argv, words):

@@ -81,6 +81,18 @@ def test_a_bad_sweep_is_refused_before_anything_starts(
   assert not (tmp_path / "out").exists()
 
 
+def test_get_hyper_gives_the_points_that_sweep_would(tmp_path):
+  path = tmp_path / "hyper.py"
+  path.write_text(
+    f"{HEAD}\ndef get_hyper(hyper):\n"
+    "  return hyper.product([hyper.sweep('config.seed', (1, 2))])\n"
+  )
+  config = default.get_config("quick").lock()
+  points = plan.plan(config, str(path), {}, tmp_path / "out").points
+  assert [p.overrides for p in points] == [{"seed": 1}, {"seed": 2}]
+  assert not (tmp_path / "out").exists()
+
+
 def test_an_override_of_what_is_swept_is_refused(tmp_path):
   with pytest.raises(UserError, match="config.seed is what the sweep varies"):
     _plan(tmp_path, SIZES, {"seed": 3})
