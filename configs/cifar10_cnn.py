@@ -7,6 +7,8 @@ parameters, their store 20 GB. For an accelerator. Needs the TFDS set `cifar10`.
 With --config.data.shadow=svhn_cropped the adversary's shadow targets are house
 numbers: side knowledge of another kind than the target.
 
+Measured: the quick form only.
+
 python -m launch.run --config=configs/cifar10_cnn.py --workdir=runs/cifar10_cnn
 """
 

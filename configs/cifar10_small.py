@@ -8,6 +8,10 @@ weights are not tuned. Needs the TFDS set `cifar10`. With
 --config.data.shadow=svhn_cropped the adversary's shadow targets are house
 numbers.
 
+Measured: MSE 0.0018 [0.0017, 0.0018] on 500 targets, the nearest-neighbour
+oracle 0.0336 [0.0322, 0.0347]; 100 min on two busy CPU cores. `:ablation` with
+1,000 shadow models and 200 targets: 38 min.
+
 python -m launch.run --config=configs/cifar10_small.py --workdir=runs/cifar10
 python -m launch.sweep --config=configs/cifar10_small.py:ablation \
   --workdir=runs/ablation

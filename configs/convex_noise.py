@@ -5,6 +5,9 @@ all coefficients. For every noise scale the closed form, the regression that
 knows the noise, and the Fisher-information floor on unbiased attacks; beside
 them what differential privacy promises (Gaussian output perturbation).
 
+Measured: from noise of 1e-10 to 1e-4 the median error is within 4% of the
+floor; 20 min on two busy CPU cores. Figure: docs/convex_noise.png.
+
 python -m launch.sweep --config=configs/convex_noise.py --workdir=runs/noise
 """
 

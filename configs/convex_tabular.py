@@ -3,6 +3,10 @@
 The argument names family and table: `logistic-breast_cancer` (the default),
 `linear-diabetes`, `poisson-diabetes`, `softmax-wine`, `softmax-iris`.
 
+Measured: no target flagged, largest relative error of any feature 3.0e-9 (142
+targets), 1.8e-12 (110), 9.6e-12 (110) and 3.1e-13 (44) in the first four; 1
+min on two CPU cores.
+
 python -m launch.run --config=configs/convex_tabular.py --workdir=runs/tabular
 """
 

@@ -3,6 +3,10 @@
 Four of the targets are then found almost exactly by simulating the training,
 from where the reconstructor network has brought them.
 
+Measured: MSE 0.0063 [0.0043, 0.0092] on 250 targets, the nearest-neighbour
+oracle 0.0323 [0.0304, 0.0342]; 2 min 6 s on two CPU cores, installation
+included.
+
 python -m launch.run --config=configs/demo.py --workdir=runs/demo
 """
 

@@ -6,6 +6,10 @@ learns from them. The recipe is the same at every epsilon; clip norm and rate
 were chosen by the accuracy of models on records of another split. Needs the
 TFDS set `mnist`.
 
+Measured: worse than the mean image from epsilon = 1,000 down, at an accuracy
+of 87.1% against 87.2% without noise; 49 min on two busy CPU cores. Figure:
+docs/dp_curve.png.
+
 python -m launch.sweep --config=configs/dp_curve.py --workdir=runs/dp_curve
 """
 

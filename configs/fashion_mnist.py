@@ -4,6 +4,9 @@ With --config.data.shadow=mnist the adversary's shadow targets are hand-written
 digits: side knowledge of another kind than the target. Needs the TFDS set
 `fashion_mnist`, and then `mnist`.
 
+Measured on 1,000 targets: MSE 0.0020 [0.0017, 0.0024] by `conv`, the nearest-
+neighbour oracle 0.0225 [0.0217, 0.0233]; 30 min on two busy CPU cores.
+
 python -m launch.run --config=configs/fashion_mnist.py --workdir=runs/fashion
 """
 

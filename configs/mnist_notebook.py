@@ -6,6 +6,9 @@ the same kind of network trained as one would today; and `bilinear`, ours, which
 differs from `mlp` by its bilinear path, and by 30 epochs in place of 60. Needs
 the TFDS set `mnist` (README, "Data").
 
+Measured on 1,000 targets: MAE + MSE 0.0586 by `notebook`, 0.0570 by `mlp`,
+0.0255 by `bilinear`; 1 h on two busy CPU cores.
+
 python -m launch.run --config=configs/mnist_notebook.py --workdir=runs/notebook
 """
 

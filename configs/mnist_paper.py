@@ -5,6 +5,9 @@ not at hand). MNIST's 70,000 records leave none to measure the released model's
 accuracy. `:bilinear` leaves out the notebook's network, whose 200 epochs take
 longer than everything else.
 
+Measured: 59,000 models in 34 s on one H200 in tensorfloat32, compiling left
+out; the attack was not scored on targets.
+
 python -m launch.run --config=configs/mnist_paper.py --workdir=runs/paper
 """
 

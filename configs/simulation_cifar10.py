@@ -8,6 +8,9 @@ overlapping patches and fewer features made it slower. `:large` has 200 fixed
 records and searches 200 of 256 targets, for a GPU. Needs the TFDS set
 `cifar10`.
 
+Measured: median MSE 2.2e-4, worst 5.7e-4; 37 min on two busy CPU cores.
+`:large`, one H100: all 200 found, median 1.8e-4, worst 8.7e-4.
+
 python -m launch.run --config=configs/simulation_cifar10.py --workdir=runs/cifar
 """
 

@@ -7,6 +7,10 @@ learned from 10,000. Neither is told the label. Success at eta: an MSE of 1e-3.
 alone, with a Jacobian made of 200 of them in every step. `:large` is
 `simulation` alone on all 1,000 targets, for a GPU. Needs the TFDS set `mnist`.
 
+Measured: `refined` ends at a median MSE of 2.2e-10, worst 4.0e-6. `:large`, one
+H100: 96.5% [95.4, 97.6] of 1,000 found, 10 min. `:n10000`: 29 of 32 found, 25
+min on two busy CPU cores.
+
 python -m launch.run --config=configs/simulation_mnist.py --workdir=runs/sim
 """
 
