@@ -163,6 +163,7 @@ def test_a_float64_environment_is_refused(tmp_path):
   assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow  # a fast machine may be done before the signal
 def test_interrupted_says_so_in_one_line_and_goes_on(finished, tmp_path):
   workdir = tmp_path / "run"
   child = _start(workdir)

@@ -141,21 +141,6 @@ def test_adam_where_a_pixel_is_dark_in_all_records(records):
   assert_found(found, targets)
 
 
-def test_a_cheaper_jacobian_counts_for_less(records):
-  fixed, targets = records
-  one = Records(*(t[:1] for t in targets))
-  whole, sampled = make_simulate(), make_simulate(sample=7)
-  releases = release(whole, fixed, one)
-  dear = search(whole, fixed, releases)[0]
-  cheap = search(sampled, fixed, releases, jacobian_cost=0.4)[0]
-  # One run a candidate to begin with, two a step, and products: at least two.
-  for answer, cost in ((dear, 1.0), (cheap, 0.4)):
-    products = (answer.passes - CLASSES - 2 * answer.steps) / cost
-    assert products == pytest.approx(round(products), abs=1e-3)
-    assert products >= 2 * answer.steps
-  assert cheap.passes < dear.passes
-
-
 def test_batch_and_what_is_done_already_change_no_answer(records):
   fixed, targets = records
   simulate = make_simulate()
