@@ -34,7 +34,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from informed_recon.attacks.convex import inputs, missing, roots
-from informed_recon.types import Reconstruction
+from informed_recon.types import Reconstruction, UserError
 
 # A record counts as recovered when its self-check, relative to the size of the
 # known records' columns, stays below this. A single output has one equation
@@ -299,9 +299,9 @@ def _moves_too_much(problem: inputs.Problem, x, y) -> bool:
 
 
 def with_rounding(problem: inputs.Problem) -> inputs.Problem:
-  """Counts the rounding of published weights among what the solver left.
-  Within `jax.enable_x64`, for one model."""
-  if problem.decimals is None or problem.weights.ndim > 2:
+  """Counts the rounding of published weights among what the solver left;
+  within `jax.enable_x64`."""
+  if problem.decimals is None:
     return problem
   intercept = problem.intercept
   if intercept is None:
@@ -457,7 +457,8 @@ def reconstruct_many(
     **keywords: those of `reconstruct`.
 
   Returns:
-    B reconstructions, the same as `reconstruct` gives for each.
+    B reconstructions, the same as `reconstruct` gives for each. Models that are
+    rounded to decimals, which all of them must be to count, go one by one.
 
   Raises:
     UserError: as `reconstruct`, and where there is no intercept.
@@ -465,6 +466,16 @@ def reconstruct_many(
   problem = inputs.check(
     family, weights, intercept, known_x, known_y, batched=True, **keywords
   )
+  if problem.intercept is None:
+    raise UserError(
+      "models without intercept go one by one through reconstruct"
+    )
+  models = [
+    problem._replace(weights=one[0], intercept=one[1])
+    for one in zip(problem.weights, problem.intercept)
+  ]
+  if problem.decimals is not None:  # each model has errors of its own
+    return [solve(model) for model in models]
   with jax.enable_x64(True):
     found = _invert_many(
       problem.family,
@@ -474,4 +485,4 @@ def reconstruct_many(
       **arguments(problem),
     )
     found = [np.asarray(a) for a in found]
-  return [verdict(problem, *one) for one in zip(*found, strict=True)]
+  return [verdict(*one) for one in zip(models, *found, strict=True)]

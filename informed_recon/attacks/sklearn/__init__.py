@@ -62,7 +62,13 @@ def _signs(classes, known_y, n_outputs):
 
 
 def problem(
-  predictor, x, known_y, unknown: int = 1, sample_weight=None, target_weight=1.0
+  predictor,
+  x,
+  known_y,
+  unknown: int = 1,
+  sample_weight=None,
+  target_weight=1.0,
+  decimals=None,
 ) -> inputs.Problem:
   """What the closed form is to solve for a predictor from `unfold`.
 
@@ -72,7 +78,7 @@ def problem(
   """
   released, weights, intercept, classes = read(predictor)
   y = np.asarray(known_y)
-  keywords = {}
+  keywords = dict(target_weight=target_weight, decimals=decimals)
   beyond = {}
   if released.family == "linear" and classes is not None:
     y, codes = _signs(classes, y, len(weights))
@@ -82,7 +88,6 @@ def problem(
     keywords["label_set"] = np.asarray(classes).tolist()
   if sample_weight is not None:
     keywords["sample_weight"] = sample_weight
-  keywords["target_weight"] = target_weight
   checked = inputs.check(released.family, weights, intercept, x, y, **keywords)
   n = 1
   if released.mean_form:
@@ -340,9 +345,9 @@ def reconstruct(
   known_y = np.asarray(known_y)
   if known_y.ndim == 2 and known_y.shape[1] == 1:
     known_y = known_y[:, 0]
-  checked = problem(predictor, x, known_y, 1, sample_weight, target_weight)
-  if decimals is not None:
-    checked = checked._replace(decimals=int(decimals))
+  checked = problem(
+    predictor, x, known_y, 1, sample_weight, target_weight, decimals
+  )
   weights = None if sample_weight is None else checked.sample_weight
   left = leftover(predictor, x, known_y, weights)
   if left is not None:

@@ -40,23 +40,26 @@ class Released(NamedTuple):
 
 
 def plain(e):
-  """The estimator that a cross-validated one ends as, not fitted."""
-  shared = {}
-  for name, target in _CROSS_VALIDATED.items():
-    if type(e) is getattr(linear_model, name):
-      accepted = target().get_params()
-      shared = {k: v for k, v in e.get_params().items() if k in accepted}
-      for chosen in ("alpha", "C", "l1_ratio"):
-        value = getattr(e, f"{chosen}_", None)
-        if value is not None and chosen in accepted:
-          values = np.unique(np.asarray(value, float))
-          if len(values) > 1:
-            raise UserError(
-              f"{name} chose another {chosen} for each class; not supported"
-            )
-          shared[chosen] = values.item()
-      return target(**shared)
-  return e
+  """The estimator that a cross-validated one ends as; only its settings."""
+  name = type(e).__name__
+  target = _CROSS_VALIDATED.get(name)
+  if target is None or type(e) is not getattr(linear_model, name):
+    return e
+  accepted = set(target().get_params()) - {"precompute"}  # other values there
+  shared = {k: v for k, v in e.get_params().items() if k in accepted}
+  for setting in ("alpha", "C", "l1_ratio"):
+    chosen = np.ravel(getattr(e, f"{setting}_", None))
+    values = {v for v in chosen.tolist() if v is not None}
+    if len(values) > 1:
+      raise UserError(
+        f"{name} chose another {setting} for each class; not supported"
+      )
+    if values and setting in accepted:
+      shared[setting] = values.pop()
+  found = target(**shared)
+  if hasattr(e, "classes_"):
+    found.classes_ = e.classes_
+  return found
 
 
 _CROSS_VALIDATED = {

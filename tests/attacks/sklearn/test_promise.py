@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
-from sklearn import linear_model
+from sklearn import linear_model, model_selection
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 from sklearn.preprocessing import StandardScaler
 
@@ -159,6 +159,58 @@ def test_an_audit_keeps_the_promise():
   lasso = linear_model.Lasso(0.01).fit(SCALED, SCALED[:, 0] + 0.1 * TUMOURS)
   found = attack.audit(lasso, SCALED, SCALED[:, 0] + 0.1 * TUMOURS)
   assert all(promise_kept(a, x, 1.0) for a, x in zip(found, SCALED))
+
+
+def test_many_models_at_once():
+  """Each with its own verdict, rounded or not, and nothing to check it by."""
+  y = SCALED[:, 0] + np.random.default_rng(0).normal(size=len(SCALED))
+  x, known = SCALED[10:], y[10:]
+  models = [
+    linear_model.LinearRegression().fit(
+      np.vstack([x, SCALED[i]]), np.append(known, y[i])
+    )
+    for i in range(4)
+  ]
+  weights = np.stack([m.coef_ for m in models])
+  intercept = np.array([m.intercept_ for m in models])
+  for decimals in (None, 3):
+    given = [weights, intercept]
+    if decimals:
+      given = [np.round(a, decimals) for a in given]
+    many = convex.reconstruct_many("linear", *given, x, known)
+    for i, answer in enumerate(many):
+      one = convex.reconstruct("linear", given[0][i], given[1][i], x, known)
+      assert answer.identifiable == one.identifiable == (decimals is None)
+      np.testing.assert_allclose(answer.error, one.error, rtol=1e-6)
+      assert promise_kept(answer, SCALED[i], 1.0)
+  with pytest.raises(UserError, match="without intercept"):
+    convex.reconstruct_many("linear", weights, None, x, known)
+
+
+@pytest.mark.parametrize(
+  "model",
+  [
+    linear_model.RidgeClassifierCV(),
+    linear_model.LogisticRegressionCV(
+      Cs=3, cv=3, tol=1e-10, max_iter=500, solver="newton-cholesky"
+    ),
+    linear_model.LassoCV(cv=3, tol=1e-10, max_iter=50_000),
+    linear_model.ElasticNetCV(cv=3, tol=1e-10, max_iter=50_000),
+    model_selection.GridSearchCV(
+      linear_model.RidgeClassifier(), dict(alpha=[1.0, 2.0])
+    ),
+  ],
+)
+def test_penalties_chosen_by_cross_validation(model):
+  """None ends in a traceback, and none vouches for a wrong record."""
+  real = isinstance(model, linear_model.LassoCV | linear_model.ElasticNetCV)
+  y = SCALED[:, 0] + 0.5 * TUMOURS + 0.1 if real else TUMOURS
+  model.fit(SCALED, y)
+  found = [attack.reconstruct(model, *without(i, SCALED, y)) for i in (5, 50)]
+  assert all(
+    promise_kept(answer, SCALED[i], 1.0) for answer, i in zip(found, (5, 50))
+  )
+  assert any(answer.identifiable for answer in found)
 
 
 def test_estimators_that_chose_their_penalty():
