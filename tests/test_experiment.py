@@ -5,6 +5,7 @@ import pytest
 
 from informed_recon import experiment as experiments
 from informed_recon import stages
+from informed_recon.experiment import identity
 from informed_recon.models import convnet
 from informed_recon.training import loop
 from informed_recon.training.mechanisms import none
@@ -22,10 +23,8 @@ def shout(name, times=2):
 @pytest.fixture
 def code_hash(monkeypatch):
   """Of a text."""
-  monkeypatch.setattr(
-    experiments.inspect, "getsource", lambda module: module.text
-  )
-  return lambda text: experiments.code_hash(
+  monkeypatch.setattr(identity.inspect, "getsource", lambda module: module.text)
+  return lambda text: identity.code_hash(
     [types.SimpleNamespace(text=text, __name__="some")]
   )
 
@@ -44,7 +43,7 @@ def test_code_hash_is_of_what_the_code_does(code_hash):
 def test_the_code_behind_a_store_is_found_by_its_imports():
   """Plug-ins, what they import inside functions, and nothing that only says
   what types there are."""
-  names = {m.__name__ for m in experiments.imported([loop, none, convnet])}
+  names = {m.__name__ for m in identity.imported([loop, none, convnet])}
   wanted = "loop recipe optimizers microbatch fast fast.first_layer"
   wanted += " fast.full_batch fast.relative_to_base fast.transposed"
   assert {f"informed_recon.training.{name}" for name in wanted.split()} <= names

@@ -8,11 +8,10 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from tqdm import tqdm
 
-from informed_recon import experiment as experiments
 from informed_recon import models, prng
 from informed_recon.dp import overview, priors
 from informed_recon.evaluation import baselines, judge, metrics, scoring
-from informed_recon.experiment import Experiment
+from informed_recon.experiment import Experiment, identity
 from informed_recon.report import reconstruction
 from informed_recon.storage import answers, files
 from informed_recon.types import Answers, UserError
@@ -110,9 +109,9 @@ def _made_from(experiment: Experiment) -> str:
   workdir = experiment.workdir
   inputs = [*sorted((workdir / answers.FOLDER).glob("*.npz"))]
   inputs.append(workdir / "released_model.json")
-  return experiments.json_hash(
+  return identity.json_hash(
     [
-      experiments.flatten(experiment.config, "evaluation"),
+      identity.flatten(experiment.config, "evaluation"),
       {path.name: files.digest(path) for path in inputs},
     ]
   )

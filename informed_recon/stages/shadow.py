@@ -11,10 +11,9 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 import informed_recon
-from informed_recon import experiment as experiments
 from informed_recon import registry, splits, tree
 from informed_recon.evaluation import metrics
-from informed_recon.experiment import STORES, Experiment
+from informed_recon.experiment import STORES, Experiment, identity
 from informed_recon.storage import files, repair, store
 from informed_recon.storage.fill import fill
 from informed_recon.training import ensemble, loop, recipe
@@ -86,7 +85,7 @@ def work(experiment: Experiment) -> None:
 
 def decisive(config: ConfigDict) -> dict[str, Any]:
   """What of a config decides the rows of its stores, by dotted path."""
-  flat = experiments.flatten(config).items()
+  flat = identity.flatten(config).items()
   return {k: v for k, v in flat if k.split(".")[0] in DECISIVE and k != PREFIX}
 
 
@@ -105,7 +104,7 @@ def prepare(experiment: Experiment) -> None:
         chunk_rows=perf.chunk_models,
         about=dict(
           models=STORES[part],
-          config=experiments.json_hash(decided),
+          config=identity.json_hash(decided),
           data=experiment.identity["data"],
         ),
         settings=decided,
@@ -143,13 +142,13 @@ def _code(experiment: Experiment) -> dict[str, str]:
     registry.find("training.mechanisms", mechanism),
   )
   return dict(
-    sources=experiments.code_hash(roots),
+    sources=identity.code_hash(roots),
     products=_products(experiment),
     informed_recon=informed_recon.__version__,
     jax=jax.__version__,
     jaxlib=jax.lib.__version__,
     device=jax.local_devices()[0].device_kind,
-    **experiments.numerics(),
+    **identity.numerics(),
   )
 
 

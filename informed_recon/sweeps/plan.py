@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from informed_recon import choices, data, registry, stages
-from informed_recon import experiment as experiments
+from informed_recon.experiment import identity
 from informed_recon.stages import shadow
 from informed_recon.storage import files
 from informed_recon.sweeps import hyper
@@ -101,7 +101,7 @@ def plan(
       )
     changed = _changed(config, changes, name)
     for other, earlier in configs.items():
-      if experiments.config_hash(earlier) == experiments.config_hash(changed):
+      if identity.config_hash(earlier) == identity.config_hash(changed):
         raise UserError(
           f"two points of the sweep are the same experiment: {other!r} "
           f"and {name!r}; remove one"
@@ -156,7 +156,7 @@ def _check(
 ) -> None:
   """Refuses a point that cannot run, or whose folder is another's."""
   there = directory / "points" / name / "config.json"
-  digest = experiments.config_hash(config)
+  digest = identity.config_hash(config)
   if there.exists() and files.read_json(there)["identity"]["config"] != digest:
     raise UserError(
       f"{there.parent} belongs to another experiment; give another --workdir"
@@ -193,7 +193,7 @@ def _shared_stores(
   groups: dict[str, dict[str, int]] = {}
   for name, config in configs.items():
     if "shadow" in config.stages and not config.perf.stores:
-      key = experiments.json_hash(shadow.decisive(config))
+      key = identity.json_hash(shadow.decisive(config))
       groups.setdefault(key, {})[name] = config.split.shadow
   shared: dict[str, dict[str, Any]] = {name: {} for name in configs}
   for key, sizes in groups.items():

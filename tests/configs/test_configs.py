@@ -11,8 +11,8 @@ import ml_collections
 import pytest
 
 from informed_recon import configs, registry, stages
-from informed_recon import experiment as experiments
 from informed_recon.configs import default
+from informed_recon.experiment import identity
 from informed_recon.storage import files
 
 ROOT = pathlib.Path(configs.__path__[0]).parent
@@ -80,7 +80,7 @@ def test_config_locks_flattens_and_hashes(elsewhere, name, arg):
   twin = ml_collections.ConfigDict(
     json.loads(json.dumps(config.to_dict(), sort_keys=True))
   )
-  assert experiments.config_hash(twin) == experiments.config_hash(config)
+  assert identity.config_hash(twin) == identity.config_hash(config)
   # A group means the same everywhere, and these three are everywhere.
   own = {"convex", "prior_aware", "perceptual", "head"}
   assert set(config) <= set(default.get_config()) | own
@@ -103,7 +103,7 @@ def _leaves(config, prefix=""):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_hash_sees_what_changes_the_answer_and_nothing_else(name):
-  base = experiments.config_hash(_load(name))
+  base = identity.config_hash(_load(name))
   hashes = {base}
   leaves = dict(_leaves(_load(name)))
   for path, value in leaves.items():
@@ -116,7 +116,7 @@ def test_the_hash_sees_what_changes_the_answer_and_nothing_else(name):
       tuple: lambda v: (*v, v[-1]),
     }[type(value)](value)
     config.update_from_flattened_dict({path: other})
-    changed = experiments.config_hash(config)
+    changed = identity.config_hash(config)
     idle = (
       path.startswith("training.privacy.")
       and not path.endswith(".mechanism")
@@ -134,9 +134,9 @@ def test_the_hash_of_groups_sees_these_alone():
   def change(path, value):
     config = default.get_config()
     config.update_from_flattened_dict({path: value})
-    return experiments.config_hash(config, ("training", "seed"))
+    return identity.config_hash(config, ("training", "seed"))
 
-  base = experiments.config_hash(default.get_config(), ("training", "seed"))
+  base = identity.config_hash(default.get_config(), ("training", "seed"))
   assert change("reconstructors.bilinear.epochs", 7) == base
   assert change("training.steps", 7) != base
   assert change("seed", 7) != base
@@ -146,7 +146,7 @@ def test_the_hash_sees_privacy_where_there_is_some():
   def change(**privacy):
     config = default.get_config()
     config.training.privacy.update(mechanism="dp_sgd", **privacy)
-    return experiments.config_hash(config)
+    return identity.config_hash(config)
 
   hashes = {
     change(),
@@ -154,17 +154,17 @@ def test_the_hash_sees_privacy_where_there_is_some():
     change(noise_multiplier=0.5),
     change(sampling_probability=0.5),
     change(delta=1e-6),
-    experiments.config_hash(default.get_config()),
+    identity.config_hash(default.get_config()),
   }
   assert len(hashes) == 6
 
 
 def test_stores_from_before_there_was_privacy_stay_valid():
   old = default.get_config()
-  new = experiments.config_hash(old)
+  new = identity.config_hash(old)
   with old.unlocked():
     del old.training.privacy
-  assert experiments.config_hash(old) == new
+  assert identity.config_hash(old) == new
 
 
 @pytest.mark.parametrize("name, arg", FORMS)
@@ -177,7 +177,7 @@ def test_every_point_of_a_sweep_is_an_experiment_of_its_own(name, arg):
   for changes in module.sweep(arg):
     config = module.get_config(arg).lock()
     config.update_from_flattened_dict(changes)
-    hashes.append(experiments.config_hash(config))
+    hashes.append(identity.config_hash(config))
   assert 1 < len(hashes) == len(set(hashes))
   assert module.CURVE in ("", *registry.names("report.curves"))
 
@@ -207,7 +207,7 @@ def quick_run(tmp_path_factory):
 
   def run(name):
     config = _load(name, "quick").lock()
-    key = experiments.config_hash(config)
+    key = identity.config_hash(config)
     if key not in _DONE:
       workdir = tmp_path_factory.mktemp("quick") / name
       stages.run(config, workdir)

@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from informed_recon import experiment as experiments
 from informed_recon.configs import default
+from informed_recon.experiment import identity
 from informed_recon.storage import claims, files
 from informed_recon.sweeps import collect, plan, state
 from informed_recon.sweeps.plan import Point, Sweep
@@ -102,7 +102,7 @@ def test_a_folder_of_another_sweep_is_refused(tmp_path):
   point = _plan(tmp_path, "[{'seed': 1}]").points[0]
   config = default.get_config("quick")
   config.seed = 1
-  mine = dict(identity=dict(config=experiments.config_hash(config)))
+  mine = dict(identity=dict(config=identity.config_hash(config)))
   files.write_json(point.workdir / "config.json", mine)
   assert _plan(tmp_path, "[{'seed': 1}]").points == (point,)
   with pytest.raises(UserError, match="seed=1 belongs to another experiment"):

@@ -1,19 +1,13 @@
-"""A checked config with all that is built from it, and what makes a run the
-one it is: config, data, and the code that trains."""
+"""A checked config with all that is built from it."""
 
-import ast
 import dataclasses
 import functools
-import hashlib
-import inspect
 import json
 import math
 import os
 import pathlib
-import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from types import ModuleType
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -21,6 +15,7 @@ from ml_collections import ConfigDict
 
 from informed_recon import data, models, prng, registry, splits
 from informed_recon.evaluation import perceptual
+from informed_recon.experiment import identity
 from informed_recon.storage import files
 from informed_recon.storage.store import Rows, open_rows
 from informed_recon.training.loop import make_train
@@ -156,7 +151,7 @@ class Experiment(NamedTuple):
       first = files.read_sealed(path)["config"].get("evaluation")
       mine = json.loads(json.dumps(self.config.to_dict())).get("evaluation")
       if first != mine:
-        return self.workdir / f"evaluation-{json_hash(mine)[:8]}"
+        return self.workdir / f"evaluation-{identity.json_hash(mine)[:8]}"
     return self.workdir / "evaluation"
 
   def log(self, **row) -> None:
@@ -202,7 +197,9 @@ def build(
     config=config,
     workdir=pathlib.Path(workdir),
     identity=dict(
-      config=config_hash(config), data=dataset.fingerprint(), **numerics()
+      config=identity.config_hash(config),
+      data=dataset.fingerprint(),
+      **identity.numerics(),
     ),
     dataset=dataset,
     split=split,
@@ -253,7 +250,7 @@ def enter(experiment: Experiment) -> None:
 
 def _differences(there: Mapping, here: Mapping) -> dict[str, str]:
   """What tells two experiments apart: key -> words, as in config.json."""
-  old, new = (flatten(ConfigDict(c["config"])) for c in (there, here))
+  old, new = (identity.flatten(ConfigDict(c["config"])) for c in (there, here))
   settings = [c["identity"].get("settings", "the usual") for c in (there, here)]
   differs = {
     key: f"{key} ({old.get(key)} there, {new.get(key)} here)"
@@ -266,119 +263,3 @@ def _differences(there: Mapping, here: Mapping) -> dict[str, str]:
   if there["identity"]["data"] != here["identity"]["data"]:
     differs["data themselves"] = "the data themselves"
   return differs
-
-
-def numerics() -> dict[str, str]:
-  """Global settings of jax that decide bits, where they are not the usual."""
-  usual = dict(
-    jax_enable_x64=False,
-    jax_default_matmul_precision=None,
-    jax_threefry_partitionable=True,
-  )
-  changed = {k: getattr(jax.config, k) for k in usual}
-  changed = {k: v for k, v in changed.items() if v != usual[k]}
-  text = ", ".join(f"{k}={v}" for k, v in changed.items())
-  return dict(settings=text) if text else {}
-
-
-def config_hash(config: ConfigDict, groups: Sequence[str] = ()) -> str:
-  """Hash of what changes the answer: everything but `perf`, the title and the
-  settings of a privacy mechanism that is not used.
-
-  With `groups`, of these top-level groups alone.
-  """
-  flat = flatten(config)
-  if groups:
-    flat = {k: v for k, v in flat.items() if k.split(".")[0] in groups}
-  return json_hash(flat)
-
-
-def json_hash(value: Any) -> str:
-  text = json.dumps(value, sort_keys=True)
-  return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def flatten(config: ConfigDict, group: str = "") -> dict[str, Any]:
-  """Dotted path -> value in its one JSON form, for what enters the hash.
-
-  With `group`, of this top-level group alone.
-  """
-
-  def walk(prefix: str, value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-      return {prefix: value}
-    return {
-      path: leaf
-      for key in value
-      for path, leaf in walk(f"{prefix}.{key}".lstrip("."), value[key]).items()
-    }
-
-  plain = json.loads(json.dumps(config.to_dict()))
-  for name in ("perf", "title"):
-    plain.pop(name, None)
-  training = plain.get("training", {})
-  if training.get("privacy", {}).get("mechanism") == "none":
-    del training["privacy"]  # idle, and runs older than it stay what they are
-  if "simulation" not in plain.get("stages", ()):
-    plain.pop("simulations", None)  # likewise
-  return walk("", {group: plain[group]} if group else plain)
-
-
-def code_hash(roots: Iterable[ModuleType]) -> str:
-  """Hash of what modules and all they import of this package do: no comments,
-  docstrings or layout, and the same under every version of Python."""
-  return json_hash([_essence(inspect.getsource(m)) for m in imported(roots)])
-
-
-# What modules say of each other; no number depends on it.
-_CONTRACTS = (
-  "informed_recon",
-  "informed_recon.types",
-  "informed_recon.registry",
-)
-
-
-def imported(roots: Iterable[ModuleType]) -> list[ModuleType]:
-  """Modules and all of this package that they import, wherever in their code,
-  ordered by name."""
-  found, left = {}, list(roots)
-  while left:
-    module = left.pop()
-    if module.__name__ in _CONTRACTS or module.__name__ in found:
-      continue
-    found[module.__name__] = module
-    for node in ast.walk(ast.parse(inspect.getsource(module))):
-      if isinstance(node, ast.Import):
-        names = [alias.name for alias in node.names]
-      elif isinstance(node, ast.ImportFrom):
-        names = [f"{node.module}.{alias.name}" for alias in node.names]
-        names.append(node.module or "")
-      else:
-        continue
-      ours = (n for n in names if n.split(".")[0] == "informed_recon")
-      left += [sys.modules[name] for name in ours if name in sys.modules]
-  return [found[name] for name in sorted(found)]
-
-
-def _essence(source: str) -> Any:
-  """Syntax tree as lists. Empty fields are left out: newer versions have more
-  of them. (How `ast.unparse` quotes depends on the version.)"""
-
-  def walk(node: Any) -> Any:
-    if isinstance(node, list):
-      return [walk(item) for item in node]
-    if not isinstance(node, ast.AST):
-      return repr(node)
-    fields = [
-      [name, walk(value)]
-      for name, value in ast.iter_fields(node)
-      if value not in (None, [])
-    ]
-    return [type(node).__name__, *fields]
-
-  module = ast.parse(source)
-  for node in ast.walk(module):
-    if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
-      if ast.get_docstring(node, clean=False) is not None:
-        node.body[0] = ast.Pass()
-  return walk(module)
