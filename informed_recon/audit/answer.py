@@ -116,7 +116,7 @@ class Audit:
       (self.plot(), "Below the dotted line: nearer than any other record."),
     ):
       if figure is not None:
-        images.append((figures_uri(figure), caption))
+        images.append((figures.data_uri(figures.png(figure)), caption))
     exposed = self.most_exposed(20)
     html = page.template("audit.html.jinja").render(
       facts=self.facts,
@@ -127,19 +127,6 @@ class Audit:
     )
     files.write_text(path, html)
     self.to_json(path.with_suffix(".json"))
-
-
-def figures_uri(figure) -> str:
-  """A figure as a data URI."""
-  import base64
-  import io
-
-  import matplotlib
-
-  buffer = io.BytesIO()
-  with matplotlib.rc_context(figures.STYLE):
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-  return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _path(path) -> pathlib.Path:

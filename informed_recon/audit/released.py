@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from informed_recon.attacks import convex
+from informed_recon.attacks import convex, stationarity
 from informed_recon.audit import entry, weights
 from informed_recon.audit import frame as frames
 from informed_recon.audit.answer import Audit
 from informed_recon.audit.simulated import Found
 from informed_recon.audit.training import Train, Training, prepare, vector
-from informed_recon.types import UserError
+from informed_recon.types import Reconstruction, UserError
 
 
 class Head(NamedTuple):
@@ -127,10 +127,7 @@ def audit_released(
 
 def _stationary(params, frame, x, y, chosen, deadline, loss, l2, tried):
   """Each chosen record from the gradient that is missing at the release."""
-  from informed_recon.attacks import stationarity
-
   found = {}
-  d = frame.features
   for i in chosen.tolist():
     if found and time.monotonic() > deadline:
       break
@@ -139,21 +136,29 @@ def _stationary(params, frame, x, y, chosen, deadline, loss, l2, tried):
     if frame.bounds:
       bounds = (0.0, float(frame.scale[0]))
     one = stationarity.reconstruct(
-      loss, params, x[others], y[others], l2=l2, labels=frame.labels,
+      loss,
+      params,
+      x[others],
+      y[others],
+      l2=l2,
+      labels=frame.labels,
       bounds=bounds,
-    )  # fmt: skip
-    error = np.nan
-    if one.error is not None:
-      error = float(np.sqrt(np.mean((one.error / frame.scale[:d]) ** 2)))
-    found[i] = Found(
-      np.reshape(one.x, x.shape[1:]), one.y, one.residual, error,
-      bool(one.identifiable and one.checked),
-    )  # fmt: skip
+    )
+    found[i] = _answered(one, x.shape[1:], frame.scale[: frame.features])
   tried.append(
     f"Stationarity: the gradient missing at the release, for {len(found)} of "
     f"{len(chosen)} chosen records; training is not run, and no key is needed."
   )
   return entry.answer(frame, x, y, chosen, found, "stationarity", tried, [])
+
+
+def _answered(one: Reconstruction, shape, scale) -> Found:
+  """An attack's answer as the audit keeps it; nothing unchecked is sure."""
+  error = np.nan
+  if one.error is not None:
+    error = float(np.sqrt(np.mean((np.ravel(one.error) / scale) ** 2)))
+  sure = bool(one.identifiable and one.checked)
+  return Found(np.reshape(one.x, shape), one.y, one.residual, error, sure)
 
 
 def _closed_form(head: Head, x, y, chosen, tried):
@@ -168,13 +173,15 @@ def _closed_form(head: Head, x, y, chosen, tried):
   for i in chosen.tolist():
     others = np.delete(np.arange(len(x)), i)
     one = convex.reconstruct(
-      head.family, head.weights, head.intercept, features[others], y[others],
-      l2=head.l2, penalise_intercept=head.penalise_intercept,
-    )  # fmt: skip
-    found[i] = Found(
-      one.x, one.y, one.residual, np.nan,
-      bool(one.identifiable and one.checked),
-    )  # fmt: skip
+      head.family,
+      head.weights,
+      head.intercept,
+      features[others],
+      y[others],
+      l2=head.l2,
+      penalise_intercept=head.penalise_intercept,
+    )
+    found[i] = _answered(one, features.shape[1:], np.ones(features.shape[1]))
   tried.append(
     f"Closed form of the last layer, for {len(found)} records: what is found "
     "are features, and mse and oracle_mse are theirs."

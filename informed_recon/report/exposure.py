@@ -1,6 +1,5 @@
 """Record by record: who is most exposed, who least, and which class."""
 
-import base64
 import io
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from informed_recon.report import table, words
+from informed_recon.report import figures, table, words
 from informed_recon.report.attacks import Run
 from informed_recon.report.verdict import ORACLE, RUNNABLE
 
@@ -175,4 +174,4 @@ def picture(image: np.ndarray) -> str:
     pixels = 255 - pixels[..., 0]
   buffer = io.BytesIO()
   Image.fromarray(pixels).save(buffer, format="png")
-  return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+  return figures.data_uri(buffer.getvalue())

@@ -1,14 +1,11 @@
 """The HTML page: self-contained, readable without knowing the project."""
 
-import base64
-import io
 import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jinja2
-import matplotlib
 from matplotlib.figure import Figure
 
 from informed_recon.report import figures
@@ -37,11 +34,9 @@ class Page(NamedTuple):
 
 def save_figure(path: pathlib.Path, figure: Figure) -> str:
   """Saves a PNG; returns it as a data URI for the page."""
-  buffer = io.BytesIO()
-  with matplotlib.rc_context(figures.STYLE):
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-  files.write(path, lambda f: f.write(buffer.getbuffer()))
-  return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+  image = figures.png(figure)
+  files.write(path, lambda f: f.write(image))
+  return figures.data_uri(image)
 
 
 def template(name: str) -> jinja2.Template:

@@ -112,18 +112,6 @@ def arrays_intact(path: pathlib.Path) -> bool:
     return False
 
 
-def kept_arrays(
-  path: pathlib.Path, make: Callable[[], Mapping[str, np.ndarray]]
-) -> dict[str, np.ndarray]:
-  """What a file holds; where it is not there or damaged, made and written."""
-  if path.exists():
-    with contextlib.suppress(Damaged):
-      return read_arrays(path)
-  arrays = dict(make())
-  write_arrays(path, **arrays)
-  return arrays
-
-
 def read_json(path: pathlib.Path) -> Any:
   """Raises `Damaged` where it is no JSON."""
   try:
