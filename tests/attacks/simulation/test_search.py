@@ -8,6 +8,7 @@ import pytest
 from informed_recon import models, prng, tree
 from informed_recon.attacks import simulation
 from informed_recon.attacks.simulation import step as simulation_step
+from informed_recon.attacks.simulation.sampled import sampled_gradient
 from informed_recon.training import ensemble, loop, recipe
 from informed_recon.types import Records, UserError
 
@@ -16,11 +17,12 @@ ROOT = prng.root(0)
 MLP = dict(width=6)
 
 
-def make_simulate(model="mlp", options=MLP, remat=False, **settings):
+def make_simulate(model="mlp", options=MLP, remat=False, sample=0, **settings):
   settings = dict(steps=10) | settings
   network = models.build(model, CLASSES, SHAPE, options)
   spec = recipe.Recipe(**settings)
-  train = loop.make_train(network, spec, remat=remat)
+  gradient = sampled_gradient(network, spec, sample)
+  train = loop.make_train(network, spec, gradient=gradient, remat=remat)
   rate = 0.01 if spec.optimizer == "adam" else 0.5
 
   def simulate(fixed, target, model_id):
@@ -139,6 +141,27 @@ def test_adam_where_a_pixel_is_dark_in_all_records(records):
   )
   found = search(rooted, fixed, release(rooted, fixed, targets), batch=3)
   assert_found(found, targets)
+
+
+def test_a_cheaper_jacobian_counts_for_less(records):
+  """Made of 7 of 20 records a step: the same values, and fewer passes."""
+  fixed, targets = records
+  one = Records(*(t[:1] for t in targets))
+  whole, sampled = make_simulate(), make_simulate(sample=7)
+  releases = release(whole, fixed, one)
+  target = Records(*(t[0] for t in one))
+  known = Records(*map(jnp.asarray, fixed))
+  for target_or_none in (target, None):
+    ends = [jax.jit(f)(known, target_or_none, 0) for f in (whole, sampled)]
+    np.testing.assert_allclose(ends[1], ends[0], atol=1e-6)
+  dear = search(whole, fixed, releases)[0]
+  cheap = search(sampled, fixed, releases, jacobian_cost=0.4)[0]
+  # One run a candidate to begin with, two a step, and products: at least two.
+  for answer, cost in ((dear, 1.0), (cheap, 0.4)):
+    products = (answer.passes - CLASSES - 2 * answer.steps) / cost
+    assert products == pytest.approx(round(products), abs=1e-3)
+    assert products >= 2 * answer.steps
+  assert cheap.passes < dear.passes
 
 
 def test_batch_and_what_is_done_already_change_no_answer(records):
