@@ -10,21 +10,7 @@ squares over the outputs, and the response is the one whose residual at
 h = W x + b is r. (Balle, Cherubin, Hayes 2022, Theorem 1, for canonical links;
 the other losses follow from their own r.)
 
-A record is vouched for where three things hold, none of which needs the truth:
-
-1. What can be checked agrees: M has rank one (K > 1), and an admissible
-   response explains r (classes, whole numbers, a known label or label set).
-2. `error`, the standard error of each feature, is a small part of the column's
-   spread. Errors of M make it: rounding of the weights and of the sums, and
-   what the solver left of the gradient, as far as somebody measured it
-   (`leftover`). With three classes or more, what M lacks of rank one measures
-   the rounding that was only estimated.
-3. The answer is one that a record may be. A single-output regression with an
-   intercept and free real responses leaves nothing over to check: (x, y) solves
-   d + 1 equations in d + 1 unknowns whatever the weights are. There
-   `checked` is False, and a record that would have moved the model more than
-   the known ones do (Cook 1977) is not vouched for. That such a model was
-   fitted to the optimum has to come from the adversary.
+Whether a record is vouched for is the business of `trust`.
 """
 
 import functools
@@ -33,42 +19,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from informed_recon.attacks.convex import inputs, missing, roots
+from informed_recon.attacks.convex import inputs, missing, roots, trust
 from informed_recon.types import Reconstruction, UserError
-
-# A record counts as recovered when its self-check, relative to the size of the
-# known records' columns, stays below this. A single output has one equation
-# left over at most, which a wrong record may fulfil by chance.
-TOLERANCE = 1e-4
-TOLERANCE_SINGLE = 1e-5
-TOLERANCE_COARSE = 1e-2  # weights that were rounded to float32 or less
-# Three classes or more check each feature twice and more.
-TOLERANCE_SEVERAL = 1e-2
-# Largest standard error of a trusted record's features, as a share of their
-# columns' spread: the root mean square over features, and of any one.
-EXPECTED_ERROR, WORST_ERROR = 0.01, 0.03
-# A trusted record that nothing checks moves the model at most 1.2 + 100 / n
-# times as far as the known record that moves it most (one of few records may
-# well stand out), and lies at most this many times as far out.
-LEVERAGE = 5.0
-# Real responses further outside the known ones than this many of their ranges
-# are taken for the sum over all records that an unfitted model leaves behind.
-RANGES = 10.0
-
-
-def tolerance(problem: inputs.Problem) -> float:
-  """The self-check that a trusted record must stay below."""
-  if problem.precision > 1e-12:
-    return TOLERANCE_COARSE
-  if _calibrated(problem):
-    return TOLERANCE_SEVERAL
-  return TOLERANCE if problem.weights.shape[-2] > 1 else TOLERANCE_SINGLE
-
-
-def _calibrated(problem: inputs.Problem) -> bool:
-  """Whether M's lack of rank one measures its errors: at least one equation a
-  feature beyond those that softmax's outputs, which sum to 0, repeat."""
-  return problem.weights.shape[-2] > 2 and problem.intercept is not None
 
 
 def explain(family, h, r, codes, whole):
@@ -180,124 +132,6 @@ def arguments(problem):
   )
 
 
-def verdict(problem, x, y, code, link, rank, floor, error) -> Reconstruction:
-  """Names the response and says whether the record may be trusted."""
-  limit = tolerance(problem)
-  lost = int(np.sum(np.isnan(x)))
-  residual = max(float(link), float(rank), float(floor))
-  reasons = []
-  if lost == len(x):
-    reasons.append("no feature is left to read")
-  elif not floor <= limit:
-    reasons.append(
-      "the target's gradient does not stand above rounding: it is fitted "
-      "perfectly, or its loss is flat there"
-    )
-  else:
-    if not rank <= limit:
-      reasons.append("the missing gradient is not of rank one")
-    if not link <= limit:
-      reasons.append("no admissible response explains the missing gradient")
-    if reasons:
-      reasons.append(
-        "the weights are not at the optimum (stopped early?), or the known "
-        "records or the penalty are not those of the training"
-      )
-  if not reasons:
-    reasons += too_uncertain(problem, error)
-  if len(problem.labels):
-    label = problem.labels[int(code)]
-  else:
-    y = y + 0.0  # 0.0 in place of -0.0
-    label = y.item() if y.size == 1 else y
-    if np.any(y < problem.family.minimum):
-      reasons.append("the recovered response lies outside the family's range")
-    if len(problem.y):
-      low, high = problem.y.min(axis=0), problem.y.max(axis=0)
-      reach = RANGES * (high - low + np.abs(high) + np.abs(low))
-      if np.any((y < low - reach) | (y > high + reach)):
-        reasons.append("the recovered response is far from all known ones")
-  if problem.norm is not None and not reasons:
-    gap = abs(np.linalg.norm(x) - problem.norm) / problem.norm
-    residual = max(residual, gap)
-    if not gap <= limit:
-      reasons.append("the recovered features do not have the known norm")
-  checked = problem.redundant
-  if not reasons and not checked and _moves_too_much(problem, x, y):
-    reasons.append(
-      "a record like the recovered one would move the model more than any "
-      "known record does: the weights are not at the optimum, or the known "
-      "records, their weights or the penalty are not those of the training"
-    )
-  notes = []
-  if lost:
-    notes.append(
-      f"{lost} features lost: the l1 penalty holds their weights at zero"
-    )
-  if not checked:
-    notes.append(UNCHECKED)
-  return Reconstruction(
-    x=np.asarray(x),
-    y=label,
-    identifiable=not reasons,
-    residual=residual,
-    candidates=((np.asarray(x), label),),
-    message="; ".join(reasons + notes),
-    error=np.asarray(error),
-    checked=checked,
-  )
-
-
-UNCHECKED = (
-  "not checked: any weights of such a model lead to some record, so that this "
-  "one is right only if they are at the optimum of the objective stated here"
-)
-
-
-def too_uncertain(problem: inputs.Problem, error) -> list[str]:
-  """Why the standard errors (d,) forbid to trust a record, if they do."""
-  share = error / missing.column_spread(problem.x)
-  share = share[~np.isnan(share)]
-  expected = float(np.sqrt(np.mean(share**2)))
-  if expected <= EXPECTED_ERROR and np.max(share) <= WORST_ERROR:
-    return []
-  what = "the gradient that the solver leaves behind"
-  if problem.decimals is not None:
-    what = f"the rounding of the weights to {problem.decimals} decimals"
-  elif not np.any(problem.leftover[0]):
-    what = "the rounding of the weights"
-  return [
-    f"{what} hides the record: expected error {expected:.1g} of a column's "
-    "spread"
-  ]
-
-
-def _moves_too_much(problem: inputs.Problem, x, y) -> bool:
-  """Cook's distance and leverage of (x, y) beside the known records'."""
-  kept = ~np.isnan(x)
-  n, d = len(problem.x), kept.sum()
-  if n < d + 2:
-    return False
-  z, own = np.column_stack([problem.x[:, kept], np.ones(n)]), [*x[kept], 1.0]
-  unit = np.sqrt(np.mean(z**2, axis=0))
-  unit[unit == 0] = 1.0
-  z, own = z / unit, own / unit
-  inverse = np.linalg.pinv(z.T @ z / n, hermitian=True)
-  known_h = problem.x @ problem.weights.T + problem.intercept
-  h = problem.weights[:, kept] @ x[kept] + problem.intercept
-  with jax.enable_x64(True):
-    known = jax.vmap(problem.family.residual)(known_h, problem.y)
-    mine = problem.family.residual(h, np.atleast_1d(y))
-  known = np.asarray(known)[:, 0] * problem.sample_weight
-  mine = float(np.asarray(mine)[0]) * problem.target_weight
-  leverage = np.einsum("ij,jk,ik->i", z, inverse, z)
-  moved = np.max(known**2 * leverage)
-  far = own @ inverse @ own
-  return bool(
-    mine**2 * far > (1.2 + 100 / n) * moved or far > LEVERAGE * leverage.max()
-  )
-
-
 def with_rounding(problem: inputs.Problem) -> inputs.Problem:
   """Counts the rounding of published weights among what the solver left;
   within `jax.enable_x64`."""
@@ -335,11 +169,11 @@ def solve(problem: inputs.Problem) -> Reconstruction:
         problem.precision,
       )
       found = roots.reconstruct(
-        problem, np.asarray(m), np.asarray(noise), tolerance(problem)
+        problem, np.asarray(m), np.asarray(noise), trust.tolerance(problem)
       )
       reasons = []
       if found.identifiable:
-        reasons = too_uncertain(problem, found.error)
+        reasons = trust.too_uncertain(problem, found.error)
       return found._replace(
         identifiable=found.identifiable and not reasons,
         message="; ".join(filter(None, [found.message, *reasons])),
@@ -350,7 +184,7 @@ def solve(problem: inputs.Problem) -> Reconstruction:
       released=(problem.weights, problem.intercept),
       **given,
     )
-    return verdict(problem, *map(np.asarray, found))
+    return trust.verdict(problem, *map(np.asarray, found))
 
 
 def reconstruct(
@@ -485,4 +319,4 @@ def reconstruct_many(
       **arguments(problem),
     )
     found = [np.asarray(a) for a in found]
-  return [verdict(*one) for one in zip(models, *found, strict=True)]
+  return [trust.verdict(*one) for one in zip(models, *found, strict=True)]

@@ -10,7 +10,7 @@ import functools
 import jax
 import numpy as np
 
-from informed_recon.attacks.convex import closed_form, inputs, missing
+from informed_recon.attacks.convex import closed_form, inputs, missing, trust
 from informed_recon.types import Reconstruction, UserError
 
 
@@ -53,9 +53,7 @@ def solve(problem: inputs.Problem, chunk: int = 64) -> list[Reconstruction]:
       **arguments,
     )
     found = [np.asarray(a) for a in found]
-  return [
-    closed_form.verdict(problem, *one) for one in zip(*found, strict=True)
-  ]
+  return [trust.verdict(problem, *one) for one in zip(*found, strict=True)]
 
 
 def audit(

@@ -29,7 +29,7 @@ from sklearn.base import clone, is_classifier
 
 from informed_recon.attacks import sklearn as closed_form
 from informed_recon.attacks.convex import missing
-from informed_recon.attacks.convex.closed_form import WORST_ERROR
+from informed_recon.attacks.convex.trust import WORST_ERROR
 from informed_recon.attacks.sklearn import residual
 from informed_recon.attacks.sklearn.estimators import read
 from informed_recon.types import Reconstruction

@@ -29,6 +29,7 @@ from sklearn.base import clone
 from informed_recon.attacks import sklearn as closed_form
 from informed_recon.attacks.convex import missing
 from informed_recon.attacks.convex import regression as regression
+from informed_recon.attacks.sklearn import problems
 from informed_recon.attacks.sklearn.estimators import read
 from informed_recon.types import Reconstruction, UserError
 
@@ -68,7 +69,7 @@ def reconstruct(
   """
   predictor, scalers, x = closed_form.unfold(estimator, known_x)
   y = np.asarray(known_y)
-  problem = closed_form.problem(predictor, x, y)
+  problem = problems.problem(predictor, x, y)
   if not len(problem.labels) or problem.family.response is not None:
     raise UserError("a stopped solver's gradient is learned for classifiers")
   if getattr(predictor, "class_weight", None) is not None:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, special
 
-from informed_recon.attacks.convex import closed_form, glm
+from informed_recon.attacks.convex import glm, trust
 from informed_recon.attacks.convex.closed_form import (
   reconstruct,
   reconstruct_many,
@@ -206,7 +206,7 @@ def test_weights_rounded_to_float32(family, K):
     assert rounded.y == exact.y == labels[-1]
     residuals.append(rounded.residual)
   # What float64 weights would not be trusted with.
-  assert max(residuals) > closed_form.TOLERANCE
+  assert max(residuals) > trust.TOLERANCE
 
 
 def test_weight_shapes_and_batch_agree_with_one_by_one():
