@@ -18,18 +18,20 @@ RIDGE_GRID = tuple(10.0**k for k in range(-3, 5))  # times the mean eigenvalue
 class Oracle(NamedTuple):
   """The nearest record to each target among all that the adversary holds."""
 
-  index: np.ndarray  # (M,) into the held records
+  index: np.ndarray  # (M,) into the adversary's records
   mse: np.ndarray  # (M,) float64 per-pixel distance
 
 
-def mean_image(held: np.ndarray, count: int) -> np.ndarray:
-  """The mean of the held records, once for each of `count` targets."""
-  mean = held.mean(0, dtype=np.float64).astype(np.float32)
+def mean_image(records: np.ndarray, count: int) -> np.ndarray:
+  """The mean of the adversary's records, once for each of `count` targets."""
+  mean = records.mean(0, dtype=np.float64).astype(np.float32)
   return np.repeat(mean[None], count, 0)
 
 
-def nearest_neighbour_oracle(targets: np.ndarray, held: np.ndarray) -> Oracle:
-  """Closest held record to each target, chosen knowing the target.
+def nearest_neighbour_oracle(
+  targets: np.ndarray, records: np.ndarray
+) -> Oracle:
+  """The adversary's record closest to each target, chosen knowing the target.
 
   Balle, Cherubin, Hayes (2022): it uses the target, so it is no attack but
   the mark that separates reconstruction from retrieval.
@@ -37,10 +39,12 @@ def nearest_neighbour_oracle(targets: np.ndarray, held: np.ndarray) -> Oracle:
   index = np.empty(len(targets), np.int64)
   for start in range(0, len(targets), 256):
     part = targets[start : start + 256]
-    index[start : start + len(part)] = metrics.pairwise_mse(part, held).argmin(
-      1
-    )
-  error = (targets - held[index]).reshape(len(targets), -1).astype(np.float64)
+    index[start : start + len(part)] = metrics.pairwise_mse(
+      part, records
+    ).argmin(1)
+  error = (
+    (targets - records[index]).reshape(len(targets), -1).astype(np.float64)
+  )
   return Oracle(index, np.mean(error**2, axis=1))
 
 

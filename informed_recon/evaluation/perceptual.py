@@ -78,13 +78,13 @@ def check(spec: Spec, shape: tuple[int, ...], classes: int, path: str) -> None:
 
 
 def build(
-  spec: Spec, held: Records, classes: int, key: jax.Array, path: str = ""
+  spec: Spec, records: Records, classes: int, key: jax.Array, path: str = ""
 ) -> Distance:
-  """The distance in features trained on `held`, or in those of a file."""
+  """The distance in features trained on `records`, or in those of a file."""
   if spec.sha256:
-    return published(path, spec.sha256, held.x.shape[1:])
+    return published(path, spec.sha256, records.x.shape[1:])
   network = Features(classes, tuple(spec.widths))
-  example = jnp.zeros((1, *held.x.shape[1:]))
+  example = jnp.zeros((1, *records.x.shape[1:]))
   model = Model(
     init=lambda key: network.init(key, example),
     apply=lambda params, x: network.apply(params, x)[0],
@@ -92,7 +92,7 @@ def build(
     shape=example.shape[1:],
   )
   training = judge.Classifier(spec.epochs, spec.batch_size, spec.learning_rate)
-  params = judge.train(model, training, held, key)
+  params = judge.train(model, training, records, key)
   return Distance(partial(_trained, network), params)
 
 

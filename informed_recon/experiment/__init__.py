@@ -44,8 +44,8 @@ class Experiment(NamedTuple):
     ids = getattr(self.split, part)
     return Records(*(a[ids] for a in self.dataset.records))
 
-  def held(self) -> Records:
-    """All records the adversary holds: fixed set, then shadow targets."""
+  def adversary_records(self) -> Records:
+    """All records the adversary has: fixed set, then shadow targets."""
     ids = np.concatenate([self.split.fixed, self.split.shadow])
     return Records(*(a[ids] for a in self.dataset.records))
 
@@ -117,13 +117,13 @@ class Experiment(NamedTuple):
     return self.dataset.num_classes * (2 if self.dataset.foreign else 1)
 
   def taught(self) -> Records:
-    """What the adversary holds, for networks that learn to see it: a foreign
+    """What the adversary has, for networks that learn to see it: a foreign
     record's label is a class of its own."""
-    held, (own, foreign) = self.held(), self.dataset.sizes
+    records, (own, foreign) = self.adversary_records(), self.dataset.sizes
     if not foreign:
-      return held
+      return records
     is_foreign = np.concatenate([self.split.fixed, self.split.shadow]) >= own
-    return held._replace(y=held.y + self.dataset.num_classes * is_foreign)
+    return records._replace(y=records.y + self.dataset.num_classes * is_foreign)
 
   def perceptual(self, purpose: str) -> perceptual.Distance | None:
     """The config's perceptual distance, if it has one, for one of `PURPOSES`.

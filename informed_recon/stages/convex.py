@@ -2,7 +2,7 @@
 
 With `convex.noise` the coefficients are released with Gaussian noise (output
 perturbation, Chaudhuri, Monteleoni and Sarwate 2011), which
-`attacks.convex_noisy` knows how to answer,
+`attacks.convex.noisy` knows how to answer,
 beside the closed form.
 """
 
@@ -162,7 +162,7 @@ def _answers(
 ) -> Answers:
   """An attack's answers. Where it says that it cannot tell, that is what an
   adversary would guess without it, the mean of the records it knows."""
-  guess = _flat(experiment.held().x).mean(0)
+  guess = _flat(experiment.adversary_records().x).mean(0)
   x = np.stack([r.x if r.identifiable else guess for r in found])
   return Answers(
     x=x.reshape(-1, *experiment.dataset.shape),

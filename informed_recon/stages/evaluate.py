@@ -188,9 +188,12 @@ def _table(
 def _limits(experiment: Experiment, privacy: Mapping) -> dict:
   """What no attack can exceed under this mechanism: kappa and every bound, for
   success at eta and for identification."""
-  settings, held = experiment.config.evaluation, experiment.held().x
+  settings, known = (
+    experiment.config.evaluation,
+    experiment.adversary_records().x,
+  )
   # Some thousand records place kappa well enough, and distances are n^2.
-  points = held.reshape(len(held), -1)[:KAPPA_POINTS]
+  points = known.reshape(len(known), -1)[:KAPPA_POINTS]
   etas = settings.eta * ETAS
   radii = np.sqrt(points.shape[1] * etas)  # eta is a mean over pixels
   curve = priors.empirical_kappa_upper(points, radii, KAPPA_CONFIDENCE)
@@ -216,16 +219,16 @@ def _limits(experiment: Experiment, privacy: Mapping) -> dict:
 
 def _baselines(experiment: Experiment) -> dict[str, np.ndarray]:
   """What the oracle and each baseline answer for every target."""
-  truth, held = experiment.records("targets").x, experiment.held()
+  truth, known = experiment.records("targets").x, experiment.adversary_records()
   with_ridge = len(experiment.split.shadow) > 1 and (
     "shadow" in experiment.config.stages
   )
   with tqdm(total=2 + with_ridge, desc="baselines") as bar:
-    oracle = baselines.nearest_neighbour_oracle(truth, held.x)
+    oracle = baselines.nearest_neighbour_oracle(truth, known.x)
     bar.update()
     guesses = {
-      ORACLE: held.x[oracle.index],
-      "mean_image": baselines.mean_image(held.x, len(truth)),
+      ORACLE: known.x[oracle.index],
+      "mean_image": baselines.mean_image(known.x, len(truth)),
     }
     bar.update()
     if with_ridge:

@@ -69,7 +69,7 @@ def run(experiment: Experiment) -> None:
     directory = experiment.store(part)
     bad = store.missing(directory, len(getattr(experiment.split, part)))
     _fill(experiment, training, part, {chunk.path for chunk in bad})
-    repair.tidy(directory)
+    repair.remove_leftovers(directory)
   files.kept_sealed(
     experiment.workdir / "released_model.json", lambda: _about(experiment)
   )

@@ -78,8 +78,8 @@ def _attack(experiment: Experiment, name: str) -> Answers:
     fixed = experiment.config.split.fixed
     sample = min(spec.sample or fixed, fixed)
     if spec.prior_weight:
-      held = experiment.held().x
-      prior = attack.gaussian_prior(held, spec.prior_weight)
+      records = experiment.adversary_records().x
+      prior = attack.gaussian_prior(records, spec.prior_weight)
     searched = attack.reconstruct(
       _simulate(experiment, spec.sample),
       experiment.records("fixed"),

@@ -54,11 +54,11 @@ def repair(directory: pathlib.Path) -> Check:
     with claims.hold(chunk.path) as mine:
       if mine and not chunk.intact():
         store.discard(chunk)
-  tidy(directory)
+  remove_leftovers(directory)
   return found
 
 
-def tidy(directory: pathlib.Path) -> None:
+def remove_leftovers(directory: pathlib.Path) -> None:
   """Removes what processes that are gone have left over."""
   for path in _left(directory):
     path.unlink(missing_ok=True)

@@ -3,7 +3,7 @@
 Gaussian noise of standard deviation s on every coefficient moves the gradient
 of everything known by H times itself, H the Hessian there, so that the missing
 gradient is the target's own but for noise of covariance s^2 H^2. To the closed
-form that is the end where H is large; the regression of `convex_regression`
+form that is the end where H is large; the regression of `convex.regression`
 knows which directions to distrust.
 """
 

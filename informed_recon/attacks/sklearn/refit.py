@@ -8,13 +8,13 @@ where the released model ended,
     A(known + z) = theta,
 
 by Gauss-Newton on the real solver: the Jacobian by finite differences of whole
-fits, damped by a trust region (Levenberg 1944, Marquardt 1963). Only the number
-of iterations has to be held, so that the map does not jump. It still has kinks,
+fits, damped by a trust region (Levenberg 1944, Marquardt 1963). Only the
+number of iterations must stay the same: the map would jump. It still has kinks,
 where a line search takes another trial, and with them local minima: hence
-several starts, from what `convex_residual` makes of each label and from known
+several starts, from what `residual` makes of each label and from known
 records whose presence as a target gives the weights nearest to the released.
 After many iterations (L-BFGS on a wide problem) the map is so rough that no
-start leads anywhere; `convex_residual` alone is then the better answer.
+start leads anywhere; `residual` alone is then the better answer.
 
 The check needs no truth: the estimator is fitted once more as it was, with the
 recovered record, and has to end at the released weights to several digits.
@@ -53,7 +53,7 @@ def _fit(estimator, x, y, target, label):
   return _weights(model)
 
 
-def _held(estimator):
+def _fixed_iterations(estimator):
   """The same solver, made to take exactly the iterations it took.
 
   Only where the tolerance does nothing but stop the outer loop; in newton-cg
@@ -99,7 +99,7 @@ def reconstruct(
   y = np.asarray(known_y)
   released = _weights(predictor)
   size = np.linalg.norm(released)
-  held = _held(predictor)
+  stopped = _fixed_iterations(predictor)
   scale = missing.column_scale(x)
   unit = 1.0 if classes else np.std(y) or 1.0
 
@@ -112,7 +112,7 @@ def reconstruct(
     return (u * scale, label) if classes else (u[:-1] * scale, u[-1] * unit)
 
   def off(u, label):
-    return _fit(held, x, y, *unpack(u, label)) - released
+    return _fit(stopped, x, y, *unpack(u, label)) - released
 
   def jacobian(u, label):
     here = off(u, label)

@@ -14,7 +14,7 @@ fits shadow models, reads their rho off, and takes it for noise,
 
     rho ~ N(mean, S).
 
-What is left is the regression of `convex_regression`, of whose equations the
+What is left is the regression of `convex.regression`, of whose equations the
 well-conditioned ones are nearly exact.
 
 How far S can be trusted where the shadow models never go, and how far the
@@ -60,7 +60,7 @@ def reconstruct(
     A `Reconstruction`, approximate where the model's redundancy is used up:
     `residual` is the error that held-out shadow models let expect, relative to
     the columns' size; `identifiable` where that is at most
-    `convex_regression.ACCURACY` and the label is certain.
+    `regression.ACCURACY` and the label is certain.
 
   Raises:
     UserError: as `attacks.sklearn.reconstruct`; or not a classifier.

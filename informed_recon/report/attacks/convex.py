@@ -24,7 +24,7 @@ def show(run: Run, names: Sequence[str]) -> Shown:
   computed, said = files.read_arrays(path)["x"], run.attacks[name].answers
   truth = run.experiment.records("targets").x.astype(np.float64)
   error = np.mean((computed - truth) ** 2, tuple(range(1, truth.ndim)))
-  scale = np.mean(run.experiment.held().x.astype(np.float64) ** 2)
+  scale = np.mean(run.experiment.adversary_records().x.astype(np.float64) ** 2)
   picture = Picture(
     "Does the attack know when it is right?",
     "What the attack computed, trusted or not. Its self-check sees the weights "
