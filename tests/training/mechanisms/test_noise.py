@@ -71,10 +71,11 @@ def _extreme_noise():
 def _counts(windows, runs, present, block=500_000):
   """For each window, runs in which some coordinate lies outside of it."""
   low, high = jnp.array(windows).T
+  step = _step()  # built before it is traced
 
   @jax.jit
   def outside(key):
-    shown = _step()(jax.random.split(key, block), present)[..., None]
+    shown = step(jax.random.split(key, block), present)[..., None]
     return jnp.sum(jnp.any((shown < low) | (shown > high), axis=1), axis=0)
 
   keys = jax.random.split(jax.random.key(int(present)), runs // block)
