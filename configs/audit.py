@@ -1,7 +1,8 @@
 """The audit of a training function of one's own, from the command line.
 
 `train` names a file and a function (key, x, y) -> parameters in it, `data` an
-.npz with the arrays x and y. The folder gets audit.html, audit.json, audit.csv.
+.npz with the arrays x and y. The folder gets audit.html, audit.json, audit.csv,
+and what was found: the same command with more minutes goes on from there.
 
 python -m launch.audit --config=configs/audit.py --workdir=runs/audit \
   --config.train=mine.py:train --config.data=mine.npz --config.minutes=10
@@ -19,5 +20,6 @@ def get_config():
       records="random",  # or all, atypical
       minutes=config_dict.placeholder(float),  # none: 32 records, however long
       seed=0,  # of the key that `train` is given
+      key_known=True,  # to the adversary
     )
   )

@@ -34,11 +34,12 @@ def main(argv):
     records=config.records,
     minutes=config.minutes,
     key=jax.random.key(config.seed),
+    workdir=folder,
   )
   if config.released:
     found = audit.audit_released(config.released, x, y, train=train, **asked)
   elif train:
-    found = audit.audit(train, x, y, **asked)
+    found = audit.audit(train, x, y, key_known=config.key_known, **asked)
   else:
     raise UserError("give --config.train=FILE.py:FUNCTION")
   found.report(folder / "audit.html")

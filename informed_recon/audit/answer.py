@@ -38,7 +38,8 @@ class Audit:
   table: pd.DataFrame
   reconstructions: Mapping[int, np.ndarray]  # record -> (*shape)
   truth: Mapping[int, np.ndarray]  # likewise
-  facts: Mapping[str, Any]  # tried, measured, proven, combined: see `statement`
+  facts: Mapping[str, Any]  # tried, measured, ...: see `statement`
+  remedies: pd.DataFrame | None = None  # what other trainings change; `compare`
 
   @property
   def statement(self) -> str:

@@ -1,8 +1,8 @@
 """The audit of a training function."""
 
-import hashlib
+import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -11,19 +11,26 @@ import pandas as pd
 from tqdm import tqdm
 
 from informed_recon.audit import frame as frames
-from informed_recon.audit import shadows, simulated, statement
+from informed_recon.audit import memory as memories
+from informed_recon.audit import remedies, shadows, simulated, statement
 from informed_recon.audit.answer import Audit
+from informed_recon.audit.influence import influence
 from informed_recon.audit.simulated import Found
-from informed_recon.audit.training import Train, Training, prepare
+from informed_recon.audit.training import (
+  Train,
+  Training,
+  line,
+  prepare,
+  released,
+)
 from informed_recon.evaluation import metrics
 from informed_recon.types import UserError
 
 COUNT = 32  # records looked for where neither they nor the time are given
 REPEATS = 0.01  # of the influence: training repeats itself when traced
+# Runs through training that one record takes, its check included, typically.
+PASSES = 600
 ORDERS = ("random", "all", "atypical", "highest_loss")
-# What was found before, of the same release and records: a second call with
-# more minutes goes on.
-_found: dict[str, dict[int, Found]] = {}
 
 
 def audit(
@@ -34,7 +41,12 @@ def audit(
   records: str | Sequence[int] | None = None,
   minutes: float | None = None,
   key: Any = None,
+  key_known: bool = True,
   loss=None,
+  workdir=None,
+  variants: Mapping[str, Any] | None = None,
+  score: Callable | None = None,
+  guarantee: statement.Guarantee | None = None,
 ) -> Audit:
   """Which of its training records can be read out of a model's weights?
 
@@ -43,18 +55,29 @@ def audit(
   key, and neither the record nor its label.
 
   Args:
-    train: (key, x, y) -> parameters, any pytree. Traced by jax where it can be:
-      then every record is looked for through the training itself. A function
-      that can only be called is attacked by shadow models.
+    train: (key, x, y) -> parameters, any pytree, or (key, x, y, weight) with a
+      weight for each record. Traced by jax where it can be: then every record
+      is looked for through the training itself. A function that can only be
+      called is attacked by shadow models.
     x: (n, ...) records, of any shape and scale.
     y: (n, ...) labels or real responses.
     records: which to look for: indices, or "random", "all" (in their order),
       "atypical" (far from all others first) or "highest_loss" (wants `loss`).
       By default "random".
-    minutes: of time, beside one compilation; then an order ends where the time
-      does. Called again with more, the audit goes on.
+    minutes: of time, compilation included; what fits is planned from the time
+      that the first trainings take. Called again with more, the audit goes on.
+      Ctrl-C ends it early, with what there is.
     key: handed to `train` as it is; by default `jax.random.key(0)`.
+    key_known: whether the adversary knows the key. If not, and the release
+      depends on it, shadow models of other keys are what is left.
     loss: (params, x, y) -> () of one record.
+    workdir: folder where what was found is kept, for another process to go on
+      from.
+    variants: what might be changed, in words -> another train, or (train, x, y)
+      with further records behind these; the same records are looked for after
+      each, in an equal part of the time.
+    score: (params) -> what a release is worth, such as accuracy on test data.
+    guarantee: differential privacy of the training, as declared.
 
   Returns:
     The answer. No record that it is confident of is wrong; see docs/audit.md
@@ -63,17 +86,39 @@ def audit(
   Raises:
     UserError: arguments that cannot be audited; one line says why.
   """
-  deadline = _deadline(minutes)
+  variants = variants or {}
+  share = minutes and minutes / (1 + len(variants))
+  deadline = _deadline(share)
   x, y = frames.check(x, y)
   key = jax.random.key(0) if key is None else key
   frame = frames.make(x, y)
-  training = prepare(train, key, x, y, frame)
+  training = prepare(train, key, x, y, frame, key_known)
   value = None
   if loss is not None:
-    params = train(key, x, y)
+    params = released(train, key, x, y)
     value = np.array([float(loss(params, *pair)) for pair in zip(x, y)])
   chosen = choose(records, frame.pack(x, y), minutes, value)
-  return attack(training, frame, x, y, chosen, deadline)
+  found = attack(training, frame, x, y, chosen, deadline, workdir=workdir)
+  facts, table = found.facts, None
+  if guarantee is not None:
+    facts = statement.with_guarantee(facts, guarantee, len(x))
+
+  def scored(train, x, y) -> float:
+    return np.nan if score is None else float(score(released(train, key, x, y)))
+
+  def search(train, x, y, records) -> pd.DataFrame:
+    asked = dict(records=records, minutes=share, workdir=workdir)
+    return audit(train, x, y, key=key, key_known=key_known, **asked).table
+
+  if variants:
+    table = remedies.compare(found.table, train, variants, x, y, search, scored)
+    facts = statement.with_remedies(facts, table)
+  noise = facts["figures"].get("output_noise")
+  if score is not None and noise:
+    params = released(train, key, x, y)
+    noisy = remedies.score_with_noise(params, noise, score)
+    facts = statement.with_cost(facts, float(score(params)), noisy)
+  return dataclasses.replace(found, facts=facts, remedies=table)
 
 
 def _deadline(minutes: float | None) -> float:
@@ -119,56 +164,116 @@ def attack(
   deadline: float,
   tried=(),
   fallback: bool = True,
+  workdir=None,
 ) -> Audit:
   """Looks for the chosen records by what the training function allows; with
   `fallback` by shadow models where it cannot be simulated."""
-  tried, notes, why = list(tried), [], training.why
-  move = np.full(len(chosen), np.nan)
+  notes = [training.note] if training.note else []
+  tried, why = list(tried), training.why
+  memory = memories.recall(workdir, training.theta, x, y, training.kind)
   found: dict[int, Found] = {}
   if training.simulate:
-    memo = _found.setdefault(_digest(training.theta, x, y), {})
     try:
-      move, repeated = simulated.influence(training, frame, x, y, chosen)
-      usual = float(np.median(move))
-      if not repeated <= REPEATS * usual:
-        notes.append(
-          "The recipe does not explain the release: it ends "
-          f"{repeated:.3g} away, where one record moves it by {usual:.3g}. No "
-          "record is vouched for."
-        )
-        why = "the training function does not repeat the release"
-      else:
-        found = _simulated(training, frame, x, y, chosen, move, deadline, memo)
-    except UserError as error:
-      why = str(error)
-    except MemoryError as error:
+      why = _simulate(
+        training, frame, x, y, chosen, deadline, memory, found, notes
+      )
+    except KeyboardInterrupt:
+      notes.append("The audit was interrupted.")
+      fallback = False
+    except (UserError, MemoryError) as error:
       why = str(error)
     except Exception as error:  # whatever a user's code may raise under vjp
-      why = f"{type(error).__name__}: {str(error).splitlines()[0][:160]}"
+      why = line(error)
+    memories.keep(memory)
+  move = memory.influence[chosen]
   if found:
+    short = sum(not one.ended for one in found.values())
     tried.append(
       f"Simulation: the training was run backwards for {len(found)} of "
       f"{len(chosen)} chosen records, with all other records and the key "
       "known, the label unknown; a second search checked every answer that "
       "explains the release."
+      + (f" Time cut {short} of them short." if short else "")
     )
   elif why:
     tried.append(f"Simulation was impossible: {why}.")
     if fallback:
-      shadowed = shadows.attack(training, frame, x, y, chosen, deadline, 0)
-      tried.append(
-        f"Shadow models: {shadowed.shadows}, on {shadowed.fixed} records of "
-        f"{len(x)} and one more, and a ridge regression from their parameters "
-        f"to the record, for {len(shadowed.record)} records. Each has a "
-        "release of its own, trained on these fewer records."
-      )
-      for i, u in zip(shadowed.record.tolist(), shadowed.u):
-        record, _ = frame.unpack(u.astype(np.float64), y[i])
-        found[i] = Found(record, None, np.nan, np.nan, False)
+      try:
+        found = _shadowed(training, frame, x, y, chosen, deadline, tried, notes)
+      except UserError as error:
+        tried.append(f"Shadow models were impossible: {error}.")
       return answer(
         frame, x, y, chosen, found, "shadow_ridge", tried, notes, move
       )
   return answer(frame, x, y, chosen, found, "simulation", tried, notes, move)
+
+
+def _simulate(
+  training, frame, x, y, chosen, deadline, memory, found, notes
+) -> str:
+  """Adds to `found` what time allows, and to `notes` what was measured; only
+  searches that came to their end are remembered. Returns why nothing could be
+  searched for."""
+  moved = influence(training, frame, x, y, chosen, deadline, memory.influence)
+  usual = float(np.nanmedian(memory.influence[chosen]))
+  if not moved.repeated <= REPEATS * usual:
+    apart = (
+      f"{moved.repeated:.3g} away, where one record moves it by {usual:.3g}"
+    )
+    if training.secret:
+      return f"the key is secret, and with another one training ends {apart}"
+    notes.append(
+      f"The recipe does not explain the release: it ends {apart}. No record is "
+      "vouched for."
+    )
+    return "the training function does not repeat the release"
+  if training.secret:
+    notes.append(
+      "Training ends at the same release with another key: that the key is "
+      "secret protects nothing."
+    )
+  found |= {int(i): memory.found[i] for i in chosen if i in memory.found}
+  # What moves nothing, or was not left out yet, cannot be looked for.
+  waiting = np.array([i for i in chosen if i not in memory.found], int)
+  waiting = waiting[memory.influence[waiting] > 0]
+  left, each = deadline - time.monotonic(), PASSES * moved.seconds
+  if not len(waiting):
+    return ""
+  if left < each:
+    return (
+      f"a record takes about {each / 60:.2g} minutes on this machine, and "
+      f"{max(left, 0) / 60:.2g} were left; give it more minutes"
+    )
+  fits = int(min(left / each, len(waiting)))
+  searched = simulated.search(
+    *(training, frame, x, y, waiting, memory.influence[waiting]),
+    *(fits, deadline),
+  )
+  for i, one in tqdm(searched, "audit", total=fits, unit=" records"):
+    found[i] = one
+    if one.ended:
+      memory.found[i] = one
+      memories.keep(memory)
+  return ""
+
+
+def _shadowed(training, frame, x, y, chosen, deadline, tried, notes) -> dict:
+  """What shadow models answer, and in `tried` what they were."""
+  shadowed = shadows.attack(training, frame, x, y, chosen, deadline, 0)
+  tried.append(
+    f"Shadow models: {shadowed.shadows}, on {shadowed.fixed} records of "
+    f"{len(x)} and one more, and a ridge regression from their parameters to "
+    f"the record, for {len(shadowed.record)} records. Each has a release of "
+    "its own, trained on these fewer records"
+    + (", and a key of its own." if training.secret else ".")
+  )
+  if shadowed.interrupted:
+    notes.append("The audit was interrupted.")
+  answers = {}
+  for i, u in zip(shadowed.record.tolist(), shadowed.u):
+    record, _ = frame.unpack(u.astype(np.float64), y[i])
+    answers[i] = Found(record, None, np.nan, np.nan, False)
+  return answers
 
 
 def answer(
@@ -191,41 +296,10 @@ def answer(
   return Audit(table, pictures, truth, facts)
 
 
-def _simulated(training, frame, x, y, chosen, move, deadline, memo) -> dict:
-  """What was found before, and what time allows to find now; only searches
-  that came to their end are remembered."""
-  found = {int(i): memo[i] for i in chosen if i in memo}
-  waiting = np.array([i not in memo for i in chosen])
-  waiting &= move > 0  # what moves nothing cannot be looked for
-  if not waiting.any():
-    return found
-  searched = simulated.search(
-    training, frame, x, y, chosen[waiting], move[waiting], 0, deadline
-  )
-  total = int(waiting.sum())
-  try:
-    for i, one in tqdm(searched, total=total, desc="audit", unit="record"):
-      found[i] = one
-      if one.ended:
-        memo[i] = one
-  except KeyboardInterrupt:
-    if not found:
-      raise
-  return found
-
-
-def _digest(theta, x, y) -> str:
-  state = hashlib.sha256()
-  for a in (theta, x, y):
-    state.update(f"{a.shape} {a.dtype}".encode())
-    state.update(np.ascontiguousarray(a).tobytes())
-  return state.hexdigest()
-
-
 def _table(frame, x, y, chosen, found, attack, move) -> pd.DataFrame:
   u = frame.pack(x, y)[:, : frame.features]
   rows = []
-  for i, influence in zip(chosen.tolist(), move):
+  for i, moved in zip(chosen.tolist(), move):
     one = found.get(i)
     near = frames.nearest(u, i)
     rows.append(
@@ -241,7 +315,7 @@ def _table(frame, x, y, chosen, found, attack, move) -> pd.DataFrame:
         else None,
         error=one.error if one else np.nan,
         residual=one.residual if one else np.nan,
-        influence=float(influence),
+        influence=float(moved),
       )
     )
   return pd.DataFrame(rows)

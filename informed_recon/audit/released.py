@@ -42,6 +42,7 @@ def audit_released(
   head: Head | None = None,
   records: str | Sequence[int] | None = None,
   minutes: float | None = None,
+  workdir=None,
 ) -> Audit:
   """Which of the records x can be read out of a released model?
 
@@ -64,6 +65,7 @@ def audit_released(
     head: of a fine-tuned model.
     records: as in `audit`.
     minutes: as in `audit`.
+    workdir: as in `audit`.
 
   Returns:
     The answer of the first attack that could be mounted. With `head` alone, mse
@@ -98,7 +100,9 @@ def audit_released(
     if training.simulate:
       training = training._replace(theta=theta)
       found = entry.attack(
-        training, frame, x, y, chosen, deadline, fallback=False
+        *(training, frame, x, y, chosen, deadline),
+        fallback=False,
+        workdir=workdir,
       )
       if len(found.reconstructions):
         return found
@@ -119,7 +123,7 @@ def audit_released(
     "was trained with) of a model that was trained to convergence."
   )
   tried.append("The closed form was not tried: it wants a convex last layer.")
-  empty = Training(np.zeros(1), lambda x, y: None, None, "")
+  empty = Training(np.zeros(1), None, None)
   return entry.attack(
     empty, frame, x, y, chosen, deadline, tried, fallback=False
   )

@@ -8,17 +8,19 @@ a linear reconstructor.) Nothing checks such an answer: none is vouched for.
 """
 
 import time
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
-from informed_recon.audit.training import Training
+from informed_recon.audit.training import Training, line
 from informed_recon.evaluation import baselines
 from informed_recon.storage.store import Rows
 from informed_recon.types import UserError
 
 LEAST = 16  # shadow models that a regression needs
+GRACE = 60  # seconds over time, for as many
 
 
 class Guesses(NamedTuple):
@@ -28,6 +30,7 @@ class Guesses(NamedTuple):
   u: np.ndarray  # (M, .) vectors of the frame
   shadows: int  # shadow models
   fixed: int  # records in the fixed set
+  interrupted: bool = False
 
 
 def attack(
@@ -43,40 +46,57 @@ def attack(
   chosen = chosen[: max(1, count // 8)]
   others = rng.permutation(np.setdiff1d(np.arange(count), chosen))
   fixed, pool = others[: count // 2], others[count // 2 :]
-
-  def end(i: int) -> np.ndarray:
-    ids = np.append(fixed, i)
-    return training.run(x[ids], y[ids])
-
-  # In turn, so that time may end at any point.
-  audited, shadow = [], []
-  begun = time.monotonic()
-  with tqdm(total=len(chosen) + len(pool), unit="model") as bar:
-    while len(audited) < len(chosen) or len(shadow) < len(pool):
-      late = time.monotonic() > deadline
-      if late and len(shadow) >= LEAST and audited:
-        break
-      share = len(audited) * len(pool) <= len(shadow) * len(chosen)
-      if share and len(audited) < len(chosen) and (shadow or not audited):
-        audited.append(end(chosen[len(audited)]))
-      else:
-        shadow.append(end(pool[len(shadow)]))
-      bar.update()
-      spent = time.monotonic() - begun
-      each = spent / (len(audited) + len(shadow))
-      if late and each * LEAST > 60:
-        raise UserError(
-          f"one training takes {each:.1f} s: minutes= leaves time for fewer "
-          f"than {LEAST} shadow models; give it more"
-        )
+  # Audited and shadow models in turn, so that time may end at any point.
+  turns = [np.arange(len(ids)) / len(ids) for ids in (chosen, pool)]
+  order = np.argsort(np.concatenate(turns), kind="stable")
+  ids = np.concatenate([chosen, pool])[order]
+  ends, interrupted = [], False
+  try:
+    for end in _trained(training, x, y, fixed, ids, deadline):
+      ends.append(end)
+  except KeyboardInterrupt:
+    interrupted = True
+  theta = np.concatenate(ends)[: len(ids)] if ends else np.empty((0, 1))
+  audited = order[: len(theta)] < len(chosen)
+  if (~audited).sum() < LEAST or not audited.any():
+    raise UserError(
+      f"{len(theta)} shadow models were trained, too few for an answer; give "
+      "it more minutes or records"
+    )
   u = frame.pack(x, y)
-  known = u[pool[: len(shadow)]]
+  known = u[ids[: len(theta)][~audited]]
   low, high = known.min(0), known.max(0)
   width = np.where(high > low, high - low, 1)
   ridge = baselines.ridge(
-    Rows((np.stack(shadow),), len(shadow)),
+    Rows((theta[~audited],), len(known)),
     (known - low) / width,
-    shadows=len(shadow),
+    shadows=len(known),
   )
-  guess = ridge(np.stack(audited), u.shape[1:]) * width + low
-  return Guesses(chosen[: len(audited)], guess, len(shadow), len(fixed))
+  guess = ridge(theta[audited], u.shape[1:]) * width + low
+  records = ids[: len(theta)][audited]
+  return Guesses(records, guess, len(known), len(fixed), interrupted)
+
+
+def _trained(
+  training: Training, x, y, fixed, ids, deadline: float
+) -> Iterator[np.ndarray]:
+  """Blocks (B, P) of models trained on the fixed set and one record more
+  each, until the deadline, but for a minute more where they are too few."""
+  begun, done, size = time.monotonic(), 0, training.block
+  with tqdm(total=len(ids), unit="model") as bar:
+    for start in range(0, len(ids), size):
+      now = time.monotonic()
+      few = done < 2 * LEAST and now < max(deadline, begun) + GRACE
+      if now > deadline and not few:
+        return
+      some = np.resize(ids[start : start + size], size)
+      rows = np.stack([np.append(fixed, i) for i in some])
+      try:
+        ends = training.many(some, x[rows], y[rows])
+      except Exception as error:  # whatever a user's code may raise
+        raise UserError(
+          f"train failed on {rows.shape[1]} of its records: {line(error)}"
+        ) from error
+      yield ends
+      done += size
+      bar.update(min(size, len(ids) - start))

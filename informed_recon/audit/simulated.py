@@ -8,7 +8,6 @@ where the second search comes back to the first one's answer.
 
 import dataclasses
 import threading
-import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -17,16 +16,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from informed_recon.attacks import simulation
+from informed_recon.attacks.identifiability import columns
 from informed_recon.audit import frame as frames
 from informed_recon.audit.training import Training, floats
 from informed_recon.types import Records
 
 SEARCH = simulation.Search(steps=40, converged=2e-5)
 TRIES = 3  # searches from different starts until one explains the release
-SLOTS = 50  # searches a record, idle repeats among them, at most
+SLOTS = 500  # searches a record, idle repeats among them, at most
 AGREE = 0.012  # rms difference of the two answers, in scales of the features
 SPARE = 3  # parameters beyond the unknowns, to check an answer against
-EXACT = 64  # coordinates up to which the whole Jacobian is looked at
 FAR = 0.1  # spreads by which no combination of features may be off
 AGREE_MOST = 0.04  # of one feature; it was moved by `frames.NUDGE`
 MEMORY = 2e9  # bytes that searches side by side may take
@@ -44,37 +43,8 @@ class Found(NamedTuple):
   ended: bool = True  # False: time cut the search short
 
 
-class Influence(NamedTuple):
-  """What records move the release by."""
-
-  distance: (
-    np.ndarray
-  )  # (M,) norm of the move when a typical record replaces it
-  repeated: float  # distance of the release from training traced again
-
-
-def influence(training: Training, frame, x, y, chosen) -> Influence:
-  """Trains without each of the chosen records, and once with all."""
-  u, fixed = frame.pack(x, y), floats(x, y)
-  stand_in = frames.neutral(u)[chosen]
-
-  @jax.jit
-  def distances(fixed, theta, rows, labels, ids):
-    def distance(given):
-      row, label, index = given
-      end = training.simulate(fixed, Records(row, label), index)
-      return jnp.linalg.norm(end - theta)
-
-    return jax.lax.map(distance, (rows, labels, ids), batch_size=8)
-
-  rows = np.append(stand_in, chosen[0])
-  ids = np.append(chosen, chosen[0]).astype(np.int32)
-  ends = distances(fixed, training.theta, u[rows], y[rows], ids)
-  return Influence(np.asarray(ends[:-1]), float(ends[-1]))
-
-
 def search(
-  training: Training, frame, x, y, chosen, distance, seed: int, deadline: float
+  training: Training, frame, x, y, chosen, distance, fits: int, deadline: float
 ) -> Iterator[tuple[int, Found]]:
   """Yields (record, Found) for the chosen records until the deadline.
 
@@ -85,11 +55,12 @@ def search(
     y: all labels.
     chosen: (M,) records to look for, in this order.
     distance: (M,) of `influence`.
-    seed: of the starting points.
-    deadline: of `time.monotonic`.
+    fits: records that are expected to be found in time.
+    deadline: of `time.monotonic`; what is under way is then yielded as it
+      stands.
   """
   fixed = floats(x, y)
-  starts = frames.Starts(frame, frame.pack(x, y), y, seed)
+  starts = frames.Starts(frame, frame.pack(x, y), y, 0)
   plan = _Plan(chosen, starts)
   slots = SLOTS * len(chosen)
   releases = simulation.Release(
@@ -104,7 +75,8 @@ def search(
     releases,
     plan.candidates,
     dataclasses.replace(SEARCH, bounds=frame.bounds),
-    batch=min(batch, len(chosen)),
+    batch=max(1, min(batch, fits, len(chosen))),
+    until=deadline,
   )
   determined = _determined(training, frame, fixed)
   for k, answer in answers:
@@ -115,11 +87,11 @@ def search(
       unknowns = len(frame.center)
       if len(training.theta) < unknowns + SPARE:
         found = found._replace(confident=False)
-      if found.confident and unknowns <= EXACT:
+      if found.confident:
         sure = determined(settled[0], chosen[at], distance[at])
         found = found._replace(confident=sure)
       yield int(chosen[at]), found
-    if plan.over() or time.monotonic() > deadline:
+    if plan.over():
       break
   for at, answer in plan.unsettled():
     yield int(chosen[at]), _found(frame, answer, None)._replace(ended=False)
@@ -132,14 +104,11 @@ def _determined(training: Training, frame, fixed: Records):
   search may miss a combination of features that its move left alone."""
 
   @jax.jit
-  def least(fixed, u, label, index):
+  def jacobian(fixed, u, label, index):
     def end(u):
       return training.simulate(fixed, Records(u, label), index)
 
-    columns = jax.lax.map(
-      lambda v: jax.jvp(end, (u,), (v,))[1], jnp.eye(len(u)), batch_size=8
-    )
-    return jnp.linalg.svd(columns, compute_uv=False)
+    return columns(end, u)
 
   @jax.jit
   def misses(fixed, theta, rows, label, index):
@@ -150,20 +119,33 @@ def _determined(training: Training, frame, fixed: Records):
     return jax.lax.map(miss, rows, batch_size=8)
 
   def determined(answer, index, distance) -> bool:
-    values = np.asarray(least(fixed, answer.x, answer.y, np.int32(index)))
+    rows = jacobian(fixed, answer.x, answer.y, np.int32(index))
+    values = np.linalg.svd(np.asarray(rows, np.float64), compute_uv=False)
     noise = max(answer.residual, 1e-5) * distance + 1e-6 * values[0]
     if not FAR * values[-1] > noise:
       return False
-    d = len(answer.x)
-    signs = np.vstack([1 - 2 * np.eye(d), -np.ones((1, d))])
-    raw = answer.x * frame.scale + frame.center
-    turned = ((raw * signs - frame.center) / frame.scale).astype(np.float32)
-    others = np.abs(turned - answer.x).max(1) > AGREE_MOST
+    turned = _turned(frame, answer.x)
+    if not len(turned):
+      return True
+    turned = np.resize(
+      turned, (len(answer.x) + 1, len(answer.x))
+    )  # one program
     given = training.theta, turned, answer.y, np.int32(index)
-    miss = np.asarray(misses(fixed, *given))[others]
-    return not (miss <= SEARCH.explained * distance).any()
+    return not (misses(fixed, *given) <= SEARCH.explained * distance).any()
 
   return determined
+
+
+def _turned(frame, u: np.ndarray) -> np.ndarray:
+  """u with the sign of one feature turned, or of all, where that is another
+  record, and one within the bounds."""
+  d = len(u)
+  signs = np.vstack([1 - 2 * np.eye(d), -np.ones((1, d))])
+  raw = u * frame.scale + frame.center
+  turned = ((raw * signs - frame.center) / frame.scale).astype(np.float32)
+  low, high = frame.bounds or (-np.inf, np.inf)
+  inside = ((turned >= low) & (turned <= high)).all(1)
+  return turned[inside & (np.abs(turned - u).max(1) > AGREE_MOST)]
 
 
 class _Plan:
@@ -201,7 +183,10 @@ class _Plan:
       and self.tries[at] < TRIES
     ]
     if waiting:
-      at = min(waiting, key=lambda a: self.tries[a])
+      # One record after the other, each until it is settled, as time may end;
+      # a second try beside the first where there is nothing else to do.
+      alone = [at for at in waiting if self.tries[at] == self.ended[at]]
+      at = (alone or waiting)[0]
       self.tries[at] += 1
       return at, int(self.tries[at]) - 1
     # Nothing to do until others end: repeats what there is.
@@ -223,12 +208,16 @@ class _Plan:
       if at in self.settled or turn == -2:
         return None
       if turn == -1:
+        if not answer.ended:
+          return None
         self.settled.add(at)
         return self.first[at], answer
-      self.ended[at] += 1
       best = self.best.get(at)
       if best is None or answer.residual < best.residual:
         self.best[at] = answer
+      if not answer.ended:
+        return None
+      self.ended[at] += 1
       if answer.explained:
         self.first.setdefault(at, answer)
       if at not in self.first and self.ended[at] == TRIES:

@@ -1,17 +1,36 @@
 """The risk statement: what was tried, measured, proven and combined, apart."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import scipy.stats
 
-from informed_recon.dp import intervals
+from informed_recon.dp import intervals, planner
 from informed_recon.evaluation import roc
+from informed_recon.types import UserError
 
-SECTIONS = ("tried", "measured", "proven", "combined")
+SECTIONS = ("tried", "measured", "proven", "combined", "remedies")
 LEVEL, KAPPA = 0.1, 0.01  # success to tolerate, and of a blind guess
 FPR = 0.01
+
+
+class Guarantee(NamedTuple):
+  """What the developer declares of a training by DP-SGD, and of a record.
+
+  In each step every record takes part with probability q, its gradient is
+  clipped to a norm C, and Gaussian noise of standard deviation σ C is added to
+  the sum (`informed_recon.dp.accounting`). Nothing of it is checked.
+  """
+
+  noise_multiplier: float  # σ; 0: there is no noise yet
+  sampling_probability: float  # q
+  steps: int  # T
+  kappa: float = KAPPA  # success of the best guess without the model
+  prior: str = ""  # in words: where records come from, for `kappa` to hold
+  max_success: float = LEVEL  # that would be tolerated
+  delta: float = 1e-5
 
 
 def text(facts: Mapping) -> str:
@@ -99,8 +118,83 @@ def facts(
       "declared prior."
     ],
     combined=combined or ["Nothing."],
+    remedies=["None was measured (variants=)."],
     figures=figures,
   )
+
+
+def with_guarantee(facts: Mapping, given: Guarantee, records: int) -> dict:
+  """The facts with what follows from a declared mechanism: add one record.
+
+  Raises:
+    UserError: a declaration that makes no sense.
+  """
+  sigma, q, steps = given[:3]
+  try:
+    now = planner.forward(sigma, q, steps, given.delta, given.kappa)
+    wanted = planner.plan(given.max_success, q, steps, given.delta, given.kappa)
+    warnings = planner.warnings_of(now, q, steps, given.delta, records)
+  except ValueError as error:
+    raise UserError(f"guarantee: {error}") from None
+  said = (
+    f"DP-SGD with sampling probability {q:g} and {steps} steps, as declared "
+    "and not checked"
+  )
+  guess = f"where the best guess without the model has {given.kappa:.3g}" + (
+    f" ({given.prior})" if given.prior else ""
+  )
+  proven = [
+    f"Nothing: the training has no noise. Under {said}, noise multiplier "
+    f"{wanted.noise_multiplier:.4g} would keep the success of any attack at "
+    f"{given.max_success:.3g} {guess}; ε = {wanted.epsilon:.3g} at δ = "
+    f"{given.delta:g}."
+  ]
+  if sigma > 0:
+    proven = [
+      f"Under {said}, and noise multiplier {sigma:g}, no attack reconstructs a "
+      f"record more often than {now.success_upper:.3g} {guess}; ε = "
+      f"{now.epsilon:.3g} at δ = {given.delta:g}.",
+      f"Noise multiplier {wanted.noise_multiplier:.4g} would bring that to "
+      f"{given.max_success:.3g}, ε = {wanted.epsilon:.3g}.",
+      "This is of an adversary who does not know the noise; one who has the "
+      "key that it was drawn from knows it (key_known).",
+      *(f"Mind: {warning}." for warning in warnings),
+    ]
+  figures = dict(
+    facts["figures"],
+    guarantee=given._asdict(),
+    success_upper=now.success_upper if sigma > 0 else 1.0,
+    noise_multiplier_wanted=wanted.noise_multiplier,
+  )
+  return dict(facts, proven=proven, figures=figures)
+
+
+def with_remedies(facts: Mapping, table: pd.DataFrame) -> dict:
+  """The facts with what other trainings were measured to change."""
+  lines = []
+  for row in table.itertuples():
+    score = "" if np.isnan(row.score) else f", score {row.score:.4g}"
+    lines.append(
+      f"{row.remedy}: {row.read_out} of {row.searched} read out "
+      f"{_interval(row.read_out, row.searched)}, {row.nearer} nearer than any "
+      f"other record, median MSE {row.mse:.3g}, median influence "
+      f"{row.influence:.3g}{score}."
+      if row.searched
+      else f"{row.remedy}: no record was searched for."
+    )
+  rows = table.astype(object).where(table.notna(), None).to_dict("records")
+  figures = dict(facts["figures"], remedies=rows)
+  return dict(facts, remedies=lines, figures=figures)
+
+
+def with_cost(facts: Mapping, score: float, noisy: float) -> dict:
+  """The facts with what the noise of "combined" was measured to cost."""
+  line = (
+    f"With that noise the score is {noisy:.4g}, without it {score:.4g}: "
+    "measured, mean of some draws."
+  )
+  figures = dict(facts["figures"], score=score, score_with_noise=noisy)
+  return dict(facts, combined=[*facts["combined"], line], figures=figures)
 
 
 def _verdict(count: int, sure: int, nearer: int, records: int) -> str:

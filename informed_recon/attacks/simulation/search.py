@@ -28,6 +28,8 @@ Maclaurin, Duvenaud and Adams (2015).
 """
 
 import collections
+import math
+import time
 from collections.abc import Callable, Collection, Iterator
 from concurrent import futures
 from typing import NamedTuple
@@ -64,6 +66,7 @@ class Answer(NamedTuple):
   trace: np.ndarray  # (steps, ) ρ after each step, of the candidate stepped
   iterates: np.ndarray  # (steps, *shape) likewise
   spent: np.ndarray  # (steps,) passes until then, over all candidates
+  ended: bool = True  # False: time cut the search short
 
 
 def check(search: Search) -> None:
@@ -118,6 +121,7 @@ def reconstruct(
   batch: int = 16,
   skip: Collection[int] = (),
   jacobian_cost: float = 1.0,
+  until: float = math.inf,
 ) -> Iterator[tuple[int, Answer]]:
   """Searches for the record behind each release; yields them as they end.
 
@@ -131,6 +135,8 @@ def reconstruct(
     batch: releases searched at once, side by side in `LANES` programs.
     skip: releases that are done already.
     jacobian_cost: of a product with the Jacobian, in runs through training.
+    until: `time.monotonic` at which no further step begins; searches that are
+      under way are then yielded as they stand.
 
   Yields:
     (index, Answer), in no particular order.
@@ -185,13 +191,16 @@ def reconstruct(
     while running:
       for future in futures.wait(running, None, futures.FIRST_COMPLETED).done:
         lane, through = running.pop(future), future.result()
+        late = time.monotonic() > until
         # The others begin when the first has compiled what all of them run.
         for ready in (lane, *others):
-          if ready or waiting:
+          if (ready or waiting) and not late:
             running[threads.submit(advance, ready)] = ready
         others = ()
         for target in through:
           yield target.index, target.answer(search)
+        for target in lane if late else ():
+          yield target.index, target.answer(search)._replace(ended=False)
 
 
 class _Target:

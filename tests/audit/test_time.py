@@ -1,0 +1,81 @@
+"""Audits that end early, and go on."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from informed_recon import audit as doors
+from informed_recon.audit import influence, memory, simulated
+from informed_recon.audit.simulated import Found
+from informed_recon.types import UserError
+
+RNG = np.random.default_rng(4)
+X, Y = RNG.normal(size=(48, 3)).astype(np.float32), np.arange(48) % 2
+
+
+def train(key, x, y):
+  w = jax.random.normal(key, (4,))
+
+  def loss(w):
+    return jnp.mean((jnp.tanh(x @ w[:3] + w[3]) - y) ** 2)
+
+  def step(w, _):
+    return w - 0.3 * jax.grad(loss)(w), None
+
+  return jax.lax.scan(step, w, None, 25)[0]
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch):
+  """As in another process: nothing is remembered."""
+  monkeypatch.setattr(memory, "_memories", {})
+
+
+def test_another_process_goes_on_from_the_folder(tmp_path, monkeypatch):
+  first = doors.audit(train, X, Y, records=[3, 20], workdir=tmp_path)
+  (file,) = tmp_path.iterdir()
+  monkeypatch.setattr(memory, "_memories", {})
+  again = doors.audit(train, X, Y, records=[3, 20, 31], workdir=tmp_path)
+  same = again.table[again.table.record.isin([3, 20])]
+  for column in ("mse", "confident", "residual", "influence", "label_found"):
+    np.testing.assert_array_equal(same[column], first.table[column])
+  monkeypatch.setattr(memory, "_memories", {})
+  monkeypatch.setattr(simulated, "search", None)  # nothing is left to search
+  third = doors.audit(train, X, Y, records=[31, 3], workdir=tmp_path)
+  assert set(third.table.attack) == {"simulation"}
+  file.write_bytes(file.read_bytes()[:-50])
+  monkeypatch.setattr(memory, "_memories", {})
+  with pytest.raises(UserError, match="damaged"):
+    doors.audit(train, X, Y, records=[3], workdir=tmp_path)
+
+
+def test_another_release_takes_up_nothing(tmp_path):
+  doors.audit(train, X, Y, records=[3], workdir=tmp_path)
+  other = jax.random.key(1)
+  doors.audit(train, X, Y, records=[3], workdir=tmp_path, key=other)
+  assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_an_interrupt_leaves_what_there_is(tmp_path, monkeypatch):
+  def search(training, frame, x, y, chosen, *_):
+    yield chosen[0], Found(x[chosen[0]], y[chosen[0]], 0.0, 0.0, True)
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(simulated, "search", search)
+  found = doors.audit(train, X, Y, records=[3, 20, 31], workdir=tmp_path)
+  assert list(found.table.attack) == ["simulation", "none", "none"]
+  assert "interrupted" in found.statement and "1 of 1 records" in str(
+    found.statement
+  )
+  assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_time_is_planned_and_kept(monkeypatch):
+  """A clock on which a training takes a second and a minute is short."""
+  clock = iter(np.arange(0, 1e6, 4.0))
+  monkeypatch.setattr(influence.time, "monotonic", lambda: next(clock))
+  found = doors.audit(train, X, Y, minutes=1, records="all")
+  measured = found.table.influence.notna().sum()
+  assert 8 <= measured < 48
+  assert "give it more minutes" in found.statement
