@@ -25,9 +25,10 @@ test: install
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile -m "not slow"
 
+# Compiled as users do, where `make test` compiles in half the time.
 test-all: install
 	$(BIN)/python -m ruff check .
-	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile
+	XLA_FLAGS="$$XLA_FLAGS" $(BIN)/python -m pytest --numprocesses=auto --dist=loadfile
 
 lint: install
 	$(BIN)/python -m ruff check . && $(BIN)/python -m ruff format --check .

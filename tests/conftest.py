@@ -14,6 +14,10 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
   os.environ["JAX_COMPILATION_CACHE_DIR"] = _CACHE
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+# Most of the time is compilation, of programs that run for milliseconds:
+# without optimisation it is half. Set to anything, even to nothing as `make
+# test-all` does, it stays.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 # One thread for each product: pytest-xdist keeps the cores busy, and BLAS
 # threads that wait for a core take ten times as long.
 for _library in ("OMP", "OPENBLAS", "MKL"):

@@ -35,7 +35,8 @@ def test_two_processes_of_four_devices_train_the_bits_of_one(
     shutil.copy(one / name / "block.json", stores / name)
   overrides = TINY | CHANGES | {"perf.stores": stores}
   port = _free_port()
-  flags = "--xla_force_host_platform_device_count=4"
+  flags = os.environ.get("XLA_FLAGS", "")
+  flags += " --xla_force_host_platform_device_count=4"
   processes = [
     subprocess.Popen(
       [sys.executable, "-m", "launch.run", CONFIG, f"--workdir={workdir}"]

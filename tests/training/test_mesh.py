@@ -113,7 +113,8 @@ def main(out):
 @pytest.fixture(scope="module")
 def eight(tmp_path_factory):
   out = tmp_path_factory.mktemp("eight")
-  flags = "--xla_force_host_platform_device_count=8"
+  flags = os.environ.get("XLA_FLAGS", "")
+  flags += " --xla_force_host_platform_device_count=8"
   subprocess.run(
     [sys.executable, "-m", "tests.training.test_mesh", str(out)],
     **dict(cwd=ROOT, check=True, env=os.environ | {"XLA_FLAGS": flags}),
