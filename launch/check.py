@@ -60,16 +60,17 @@ def _architecture(name: str, shape: tuple[int, ...], options: dict) -> str:
   from informed_recon.training import clipping
 
   model = models.build(name, CLASSES, shape, options)
-  one, other = (model.init(jax.random.key(i)) for i in (0, 1))
+  init, apply = jax.jit(model.init), jax.jit(model.apply)
+  one, other = (init(jax.random.key(i)) for i in (0, 1))
   x = jax.random.uniform(jax.random.key(2), (3, *shape))
-  logits = model.apply(one, x)
+  logits = apply(one, x)
   if not np.isfinite(logits).all():
     raise UserError(f"{name}: logits for random records are not finite")
-  alone = model.apply(one, x[1:2])
+  alone = apply(one, x[1:2])
   if not np.allclose(alone, logits[1:2], atol=1e-4):
     raise UserError(f"{name}: a record's logits depend on the other records")
   stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), one, other)
-  both = jax.vmap(model.apply, (0, None))(stacked, x)
+  both = jax.jit(jax.vmap(model.apply, (0, None)))(stacked, x)
   if not np.allclose(both[0], logits, atol=1e-4):
     raise UserError(f"{name}: under vmap over models the logits change")
   if np.allclose(both[0], both[1], atol=1e-6):
@@ -95,8 +96,10 @@ def _network(name: str, options: dict) -> None:
   network = networks.build(name, layout, shape, options)
   size = sum(leaf.size for leaf in layout)
   theta = np.random.default_rng(0).normal(size=(3, size)).astype(np.float32)
-  variables = network.init(jax.random.key(0), theta, train=False)
-  images = np.asarray(network.apply(variables, theta, train=False))
+  init = jax.jit(network.init, static_argnames="train")
+  apply = jax.jit(network.apply, static_argnames="train")
+  variables = init(jax.random.key(0), theta, train=False)
+  images = np.asarray(apply(variables, theta, train=False))
   if images.shape != (3, *shape):
     raise UserError(
       f"{name}: parameters (3, {size}) must become records (3, "

@@ -17,7 +17,12 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 # Most of the time is compilation, of programs that run for milliseconds:
 # without optimisation it is half. Set to anything, even to nothing as `make
 # test-all` does, it stays.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+os.environ.setdefault(
+  "XLA_FLAGS",
+  "--xla_backend_optimization_level=0 "
+  "--xla_llvm_disable_expensive_passes=true "
+  "--xla_cpu_parallel_codegen_split_count=1",
+)
 # One thread for each product: pytest-xdist keeps the cores busy, and BLAS
 # threads that wait for a core take ten times as long.
 for _library in ("OMP", "OPENBLAS", "MKL"):

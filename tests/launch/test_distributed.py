@@ -8,6 +8,8 @@ import socket
 import subprocess
 import sys
 
+import pytest
+
 import launch
 from informed_recon import stages
 from informed_recon.storage import files
@@ -25,6 +27,7 @@ def _free_port():
     return probe.getsockname()[1]
 
 
+@pytest.mark.slow  # tests/training/test_mesh.py has eight devices of one
 def test_two_processes_of_four_devices_train_the_bits_of_one(
   tiny_config, tmp_path
 ):

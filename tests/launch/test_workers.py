@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 import launch
 from informed_recon.storage import claims, files
 from tests.conftest import TINY
@@ -24,6 +26,7 @@ def _start(workdir, *arguments):
   )
 
 
+@pytest.mark.slow  # test_run.py kills a single process in every stage
 def test_workers_killed_and_disturbed_then_two_runs_at_once(finished, tmp_path):
   """A short form of bench/soak.py."""
   workdir = tmp_path / "run"

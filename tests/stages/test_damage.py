@@ -24,7 +24,13 @@ def finished(tmp_path_factory):
   return make
 
 
-@pytest.mark.parametrize("seed", range(10))
+SEEDS = [
+  *range(4),
+  *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(4, 12)),
+]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("name", ["convex", "network"])
 def test_any_file_damaged_in_any_way(finished, name, seed):
   config, workdir = finished(name)

@@ -480,7 +480,9 @@ def test_diverged_models_are_named(tiny_config, tmp_path):
   assert not list((tmp_path / "run").rglob("chunk-*"))
 
 
-@pytest.mark.parametrize("shape", [(6,), (6, 5, 2)])
+@pytest.mark.parametrize(
+  "shape", [(6,), pytest.param((6, 5, 2), marks=pytest.mark.slow)]
+)
 def test_records_of_any_shape_go_all_the_way(tiny_config, tmp_path, shape):
   """Features without pixels, and images no viewer knows how to colour."""
   rng = np.random.default_rng(0)

@@ -60,7 +60,9 @@ def test_vmapped_equals_single(mlp, make_records, threat):
     np.testing.assert_allclose(rows[i], one, **CLOSE)
 
 
-@pytest.mark.parametrize("name", ["convnet", "resnet"])
+@pytest.mark.parametrize(
+  "name", ["convnet", pytest.param("resnet", marks=pytest.mark.slow)]
+)
 def test_image_networks_train_side_by_side(name, make_records):
   """Under vmap every model has kernels of its own; each ends where it ends
   alone, and has learnt something."""

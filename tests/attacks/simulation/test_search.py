@@ -105,10 +105,10 @@ def test_gradient_of_training_against_finite_differences(records):
   [
     dict(optimizer="adam", steps=20),
     dict(batch_size=7, steps=12),
-    dict(model="convnet", options=dict(widths=(8, 8), pooling="stride")),
     *(
       pytest.param(settings, marks=pytest.mark.slow)
       for settings in (
+        dict(model="convnet", options=dict(widths=(8, 8), pooling="stride")),
         dict(),
         dict(optimizer_options=dict(momentum=0.9)),
         dict(sample=6),
@@ -143,6 +143,7 @@ def test_adam_where_a_pixel_is_dark_in_all_records(records):
   assert_found(found, targets)
 
 
+@pytest.mark.slow  # test_sampled.py has the derivative itself
 def test_a_cheaper_jacobian_counts_for_less(records):
   """Made of 7 of 20 records a step: the same values, and fewer passes."""
   fixed, targets = records

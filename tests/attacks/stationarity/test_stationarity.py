@@ -72,6 +72,7 @@ def test_a_dense_layer_gives_its_record_away():
   assert not jax.config.jax_enable_x64
 
 
+@pytest.mark.slow
 def test_a_convolution_is_searched():
   keys = jax.random.split(jax.random.key(0))
   params = dict(

@@ -130,7 +130,9 @@ def test_differences_bear_shorter_numbers(
   assert missed("bfloat16") > 10 * found["bfloat16"]
 
 
-@pytest.mark.parametrize("n", [50, 1500])  # in the span, and dense
+@pytest.mark.parametrize(
+  "n", [50, pytest.param(1500, marks=pytest.mark.slow)]
+)  # in the span, and dense
 def test_the_base_run_is_one_for_all_models(digits, n):
   """What has no axis of models is computed once: vmap refuses to say so of
   anything else."""

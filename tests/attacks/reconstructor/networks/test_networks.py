@@ -40,21 +40,24 @@ def test_contract(name, shape):
   options = dict(dropout=0.5) if drops else {}
   network, theta = _network(name, shape, **options), _theta(shape)
   keys = jax.random.split(jax.random.key(0), 3)
-  variables = network.init(keys[0], theta, train=False)
+  init = jax.jit(network.init, static_argnames="train")
+  apply = jax.jit(network.apply, static_argnames="train")
+  variables = init(keys[0], theta, train=False)
   assert variables.keys() == {"params"}
-  images = network.apply(variables, theta, train=False)
+  images = apply(variables, theta, train=False)
   assert images.shape == (3, *shape)
   assert (images > 0).all() and (images < 1).all()
   assert not np.allclose(images[0], images[1])
   # Answers do not depend on what else is in the batch.
-  alone = network.apply(variables, theta[1:2], train=False)
+  alone = apply(variables, theta[1:2], train=False)
   np.testing.assert_allclose(alone, images[1:2], atol=1e-5)
-  stacked = jax.vmap(lambda t: network.apply(variables, t[None], train=False))
+  stacked = jax.jit(
+    jax.vmap(lambda t: network.apply(variables, t[None], train=False))
+  )
   np.testing.assert_allclose(stacked(theta)[:, 0], images, atol=1e-5)
   # Dropout acts in training alone, by the key that is given.
   dropped = [
-    network.apply(variables, theta, train=True, rngs=dict(dropout=k))
-    for k in keys[1:]
+    apply(variables, theta, train=True, rngs=dict(dropout=k)) for k in keys[1:]
   ]
   assert np.allclose(dropped[0], images) != drops
   assert np.allclose(dropped[0], dropped[1]) != drops
@@ -198,13 +201,15 @@ def test_conv_draws_with_the_map_it_read():
   network = networks.build("conv", layout, shape, conv.TINY)
   size = sum(leaf.size for leaf in layout)
   theta = np.random.default_rng(0).normal(size=(2, size))
-  params = network.init(jax.random.key(0), theta, train=False)["params"]
+  init = jax.jit(network.init, static_argnames="train")
+  apply = jax.jit(network.apply, static_argnames="train")
+  params = init(jax.random.key(0), theta, train=False)["params"]
   for i in range(len(layout)):  # the encoders
     params[f"Dense_{i}"]["kernel"] = 0 * params[f"Dense_{i}"]["kernel"]
-  images = network.apply(dict(params=params), theta, train=False)
+  images = apply(dict(params=params), theta, train=False)
   assert not np.allclose(images[0], images[1], atol=1e-3)
   params["read_out"]["scale"] = 0 * params["read_out"]["scale"]
-  images = network.apply(dict(params=params), theta, train=False)
+  images = apply(dict(params=params), theta, train=False)
   np.testing.assert_allclose(images[0], images[1], atol=1e-6)
 
 
