@@ -75,15 +75,15 @@ def reconstruct(
     loss, params, known_x, known_y, l2=l2, labels=labels, bounds=bounds
   )
   with jax.enable_x64(True):
-    return _solve(problem)
+    return solve(problem, missing.gradient(problem))
 
 
-def _solve(problem: problems.Problem) -> Reconstruction:
+def solve(problem: problems.Problem, target: jax.Array) -> Reconstruction:
+  """The record whose gradient is `target` (P,), in float64."""
   shape, real = problem.x.shape[1:], problem.labels is None
   unknown = Unknown(
     shape, int(np.prod(shape)), problem.y.shape[1:] if real else None
   )
-  target = missing.gradient(problem)
   size = float(jnp.linalg.norm(target))
   if not np.isfinite(size) or size == 0:
     return Reconstruction(
