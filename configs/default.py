@@ -90,6 +90,17 @@ SIMULATION = dict(
 )
 
 
+# The attack on the stationarity of the released weights, of the first `targets`
+# evaluation targets (0: of all). It needs training.l2 and a training long
+# enough; or the released models are trained on for it, in float64, until the
+# gradient of their own objective is at most `tolerance`.
+STATIONARITY = dict(
+  targets=0,
+  tolerance=0.0,  # 0: the released models as they are
+  l2=0.0,  # of the training on, in place of training.l2
+)
+
+
 def get_config(arg: str = "") -> ConfigDict:
   """The embedded MNIST sample at its full size; `:quick` is a smoke test."""
   config = ConfigDict(
@@ -140,6 +151,7 @@ def get_config(arg: str = "") -> ConfigDict:
       ),
       reconstructors=dict(bilinear=BILINEAR_RECONSTRUCTOR),
       simulations=dict(),  # of the stage "simulation", each a SIMULATION
+      stationarity=dict(),  # of the stage "stationarity", each a STATIONARITY
       evaluation=dict(
         fpr=(0.01,),  # false-positive rates to report the TPR at
         eta=0.01,  # fixed success threshold, per-pixel MSE

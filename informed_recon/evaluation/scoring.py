@@ -78,7 +78,9 @@ def recognised(
   )
 
 
-def trust(answers: Answers, mse: np.ndarray, labels: np.ndarray) -> dict:
+def trust(
+  answers: Answers, mse: np.ndarray, labels: np.ndarray, eta: float
+) -> dict:
   """What the attack's own verdict is worth: how often it declines, and the
   worst of what it vouches for.
 
@@ -86,6 +88,7 @@ def trust(answers: Answers, mse: np.ndarray, labels: np.ndarray) -> dict:
     answers: of an attack that says which of them it vouches for.
     mse: (M,) error of its answers.
     labels: (M,) of the targets, integers where they are classes.
+    eta: the error up to which an answer with the right label is right.
   """
   trusted = answers.identifiable
   rate, interval = share(~trusted)
@@ -96,7 +99,9 @@ def trust(answers: Answers, mse: np.ndarray, labels: np.ndarray) -> dict:
     return row
   right = answers.y == labels
   rate, interval = share(right)
+  wrong = trusted & ~(right & (mse <= eta))
   row |= dict(label_accuracy=rate, label_accuracy_ci95=interval)
+  row |= dict(trusted_wrong=int(wrong.sum()))
   if trusted.any():
     row |= dict(trusted_wrong_labels=int((~right)[trusted].sum()))
   return row

@@ -65,8 +65,12 @@ def flatten(config: ConfigDict, group: str = "") -> dict[str, Any]:
   training = plain.get("training", {})
   if training.get("privacy", {}).get("mechanism") == "none":
     del training["privacy"]  # idle, and runs older than it stay what they are
-  if "simulation" not in plain.get("stages", ()):
-    plain.pop("simulations", None)  # likewise
+  for stage, own in (
+    ("simulation", "simulations"),
+    ("stationarity", "stationarity"),
+  ):
+    if stage not in plain.get("stages", ()):
+      plain.pop(own, None)  # likewise
   return walk("", {group: plain[group]} if group else plain)
 
 

@@ -145,7 +145,7 @@ def _row(
   if name != "mean_image":  # which is the same for all weights
     row |= scoring.recognised(truth, said.x, settings.fpr)
   if said.identifiable is not None:
-    row |= scoring.trust(said, mse, targets.y[some])
+    row |= scoring.trust(said, mse, targets.y[some], settings.eta)
   return row
 
 

@@ -22,7 +22,7 @@ NAMES.remove("audit")  # of a user's own training function: launch/audit.py
 # others, `make test-all` runs them too.
 RUN = {
   *("convex", "digits", "demo", "dp_curve", "dp_prior_aware"),
-  *("head_cifar10", "simulation_reach"),
+  *("head_cifar10", "simulation_reach", "stationarity_mnist"),
 }
 QUICK_RUNS = [
   pytest.param(name, marks=[] if name in RUN else [pytest.mark.slow])
@@ -227,6 +227,8 @@ def _attacks(config):
     attacks |= dict.fromkeys(config.reconstructors, count)
   if "simulation" in config.stages:
     attacks |= {k: v.targets or count for k, v in config.simulations.items()}
+  if "stationarity" in config.stages:
+    attacks |= {k: v.targets or count for k, v in config.stationarity.items()}
   return attacks
 
 
@@ -315,6 +317,9 @@ def test_the_quick_form_leaves_its_files(quick_run, name):
       verdict = ["kappa.png"]
     if "simulation" in config.stages:
       verdict += ["cost.png", "searches.png"]
+    if "stationarity" in config.stages:
+      verdict += ["stationarity.png"]
+    if {"simulation", "stationarity"} & {*config.stages}:
       verdict += ["few.png"] * (len(set(_attacks(config).values())) > 1)
     expected = {"errors.png", "grid.png", "roc.png", *training, *verdict}
     # "few": of attacks on a few targets alone, where others answer for more.

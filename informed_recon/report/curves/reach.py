@@ -1,4 +1,4 @@
-"""Where the simulation attack succeeds, and whether it knows where it fails."""
+"""Where an attack succeeds, and whether it knows where it fails."""
 
 from collections.abc import Sequence
 
@@ -22,7 +22,9 @@ def draw(results: Sequence[Result]) -> tuple[Figure, list[str]]:
     if "flagged_rate" in row
   ]
   if not rows:
-    raise UserError("the reach curve wants the stage 'simulation'")
+    raise UserError(
+      "the reach curve wants the stage 'simulation' or 'stationarity'"
+    )
   figure = Figure(figsize=(8.6, 0.32 * len(rows) + 1), layout="constrained")
   axis = figure.add_subplot()
   for at, (_, row) in enumerate(rows):
