@@ -19,6 +19,7 @@ from informed_recon.types import Reconstruction, UserError
 REFITS = 32  # fits to public records, that show what a solver leaves
 SHARE = 0.8  # of the public records in each
 LOUD = 2.0  # times the noise that the second singular value may be
+LOST = 0.7  # share of the gradient left, above which little was understood
 
 
 class Model(NamedTuple):
@@ -238,9 +239,10 @@ def _with(seen: posterior.Seen, left: np.ndarray) -> posterior.Seen:
   """
   flat = left.reshape(len(left), -1)
   norms = np.sum(flat**2, 1)
-  gram = flat @ flat.T
-  tiny = 1e-9 * np.trace(gram) / len(gram) + 1e-300
-  # Without the sum of all, which is 0.
+  # Distance of each from the plane through the others: they add up to 0, so
+  # one more coordinate, large and the same for all, makes them independent.
+  gram = flat @ flat.T + 1e3 * norms.sum() + 1e-300
+  tiny = 1e-9 * norms.mean() + 1e-300
   own = 1 / np.diag(np.linalg.inv(gram + tiny * np.eye(len(gram))))
   square = np.sum(left**2, 0) * np.median(own) / max(norms.mean(), 1e-300)
   rows, columns = np.diag(square.sum(1)), np.diag(square.sum(0))
@@ -309,6 +311,11 @@ def _answer(model: Model, seen, inputs, y, scale, bias) -> Reconstruction:
     doubts.append(
       "the difference of the two models is not one record's: they differ in "
       "more, or the public records are of another distribution"
+    )
+  if best.residual > LOST:
+    doubts.append(
+      f"a share of {best.residual:.2f} of the gradient is left: the record is "
+      "lost in what the solver leaves, its label and error with it"
     )
   return Reconstruction(
     *candidates[0],
