@@ -1,0 +1,167 @@
+"""What one gradient of a two-layer network gives away of its batch.
+
+python -m bench.gradient [--quick] [--batches=10] [--keep=FILE]
+
+f(x) = a·σ(Wx) with m hidden units, W and √m a standard normal, responses -1 or
+1; Gaussian records of length about 1 (d = 64) or MNIST digits (d = 784) over
+their largest length. Both layers' gradients are seen, in float64.
+
+  rate   error of the tensor's directions against m, before any polishing, with
+         the slope in log m (theory: -1/2) and its 95% interval over batches
+  found  share of batches with every record at an MSE of at most 1e-4, by start;
+         `told`: misses that the residual or an open sign gives away; `wrongly`:
+         vouched for and not found
+
+Where signs or lengths are open (tanh without bounds, ReLU with two roots), the
+nearest of the batches with the same gradient counts.
+"""
+
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import app, flags
+from scipy import optimize, stats
+
+from bench import printed
+from informed_recon import data
+from informed_recon.attacks import gradient
+from informed_recon.attacks.gradient import moments
+
+_BATCHES = flags.DEFINE_integer("batches", 10, "of each setting")
+flags.DEFINE_bool("quick", False, "two batches of two settings")
+flags.DEFINE_string("keep", "", "file for the rows as well")
+ACTIVATIONS = dict(tanh=jnp.tanh, relu=jax.nn.relu)
+ENOUGH = 1e-4  # MSE at which a record is found
+UNITS = 5000
+SIZES = (2, 4, 8, 10)
+RATE_UNITS = (2000, 4000, 8000, 16_000, 32_000, 64_000)
+STARTS = dict(tanh=("tensor", "random"), relu=("patterns", "tensor", "random"))
+
+
+def main(argv):
+  del argv
+  quick = flags.FLAGS.quick
+  count = 2 if quick else _BATCHES.value
+  printed(rows(quick, count), flags.FLAGS.keep)
+
+
+def rows(quick, count):
+  for activation in ACTIVATIONS:
+    yield rate(activation, RATE_UNITS[:3] if quick else RATE_UNITS, count)
+  for source in ("gaussian", "mnist")[: 1 if quick else 2]:
+    for activation in ACTIVATIONS:
+      for size in (2,) if quick else SIZES:
+        for start in STARTS[activation]:
+          units = 500 if quick else UNITS
+          yield found(source, activation, size, units, start, count)
+
+
+def drawn(source: str, activation: str, size: int, units: int, seed: int):
+  """(W, a, x, y, gradient) of a batch."""
+  rng = np.random.default_rng([seed, size, units])
+  if source == "gaussian":
+    x = rng.normal(size=(size, 64)) / 8
+  else:
+    digits = data.load(data.DataSpec("mnist_sample")).records.x
+    x = np.float64(digits[rng.choice(len(digits), size, replace=False)])
+    x = x.reshape(size, -1)
+    x = x / np.linalg.norm(x, axis=1).max()
+  y = rng.integers(2, size=size) * 2.0 - 1
+  w, a = rng.normal(size=(units, x.shape[1])), rng.normal(size=units)
+  a = a / np.sqrt(units)
+  act = ACTIVATIONS[activation]
+  with jax.enable_x64(True):
+
+    def loss(w, a):
+      return jnp.mean((act(x @ w.T) @ a - y) ** 2) / 2
+
+    by_w, by_a = jax.grad(loss, (0, 1))(w, a)
+  return w, a, x, y, gradient.Gradient(np.asarray(by_a), np.asarray(by_w))
+
+
+def rate(activation: str, units, count: int) -> dict:
+  """Sines of the angles to the tensor's directions, of 3 Gaussian records."""
+  size, slopes, errors = 3, [], []
+  act = ACTIVATIONS[activation]
+  for seed in range(count):
+    row = []
+    for m in units:
+      w, a, x, _, g = drawn("gaussian", activation, size, m, seed)
+      basis = np.linalg.svd(x, full_matrices=False)[2].T
+      truth = x @ basis
+      truth = truth / np.linalg.norm(truth, axis=1, keepdims=True)
+      draws = moments.directions(
+        g.output, w @ basis, act, np.random.default_rng(seed)
+      )
+      sines = []
+      for _ in range(5):  # of the contractions
+        cosine = np.abs(next(draws) @ truth.T)
+        pick = optimize.linear_sum_assignment(-cosine)
+        sines.append(np.sqrt(np.maximum(1 - cosine[pick] ** 2, 0)).mean())
+      row.append(float(np.median(sines)))
+    errors.append(row)
+    slopes.append(np.polyfit(np.log(units), np.log(row), 1)[0])
+  half = stats.t.ppf(0.975, len(slopes) - 1) * stats.sem(slopes)
+  return dict(
+    case=f"rate, {activation}, gaussian, batch {size}",
+    units=list(units),
+    sine=np.median(errors, 0).tolist(),
+    slope=float(np.mean(slopes)),
+    slope_ci95=[float(np.mean(slopes) - half), float(np.mean(slopes) + half)],
+    batches=count,
+  )
+
+
+def found(source, activation, size, units, start, count) -> dict:
+  begin = time.perf_counter()
+  worst, answers = [], []
+  for seed in range(count):
+    w, a, x, y, g = drawn(source, activation, size, units, seed)
+    answer = gradient.reconstruct(
+      *(w, a, ACTIVATIONS[activation], g, size),
+      start=start,
+      labels=(-1.0, 1.0),
+      bounds=(0.0, 1.0) if source == "mnist" else None,
+    )
+    answers.append(answer)
+    worst.append(error(answer.x, x, activation))
+  worst = np.array(worst)
+  right = worst <= ENOUGH
+  vouched = np.array([b.identifiable for b in answers])
+  interval = stats.binomtest(int(right.sum()), count).proportion_ci()
+  return dict(
+    case=f"{source}, {activation}, batch {size}, {start}",
+    units=units,
+    batches=count,
+    found=int(right.sum()),
+    found_ci95=[round(float(v), 3) for v in interval],
+    worst_mse=float(np.median(worst)),
+    vouched=int(vouched.sum()),
+    vouched_wrongly=int((vouched & ~right).sum()),
+    misses_told=int((~right & ~vouched).sum()),
+    starts=float(np.mean([b.starts for b in answers])),
+    residual_found=max(
+      (b.residual for b, r in zip(answers, right) if r), default=None
+    ),
+    residual_missed=min(
+      (b.residual for b, r in zip(answers, right) if not r), default=None
+    ),
+    seconds=(time.perf_counter() - begin) / count,
+  )
+
+
+def error(guess, x, activation) -> float:
+  """Largest MSE of a record, in the best order; up to sign or length where the
+  gradient leaves these open."""
+  lengths = np.sum(guess**2, 1)[:, None]
+  along = guess @ x.T / np.maximum(lengths, 1e-300)
+  scale = np.sign(along) if activation == "tanh" else np.maximum(along, 0)
+  moved = scale[:, :, None] * guess[:, None]
+  errors = np.mean((moved - x[None]) ** 2, -1)
+  return float(errors[optimize.linear_sum_assignment(errors)].max())
+
+
+if __name__ == "__main__":
+  app.run(main)
