@@ -5,11 +5,12 @@ python -m bench.deletion [--quick] [--networks] [--targets=100] [--keep=FILE]
 Half of a data set is public, half was trained on. From the private half one
 record after another is deleted and the estimator fitted again, at
 scikit-learn's own tolerance and at a strict one. `ours` sees both models and
-the public half. Beside it, on the same pairs: `baseline`, the public record whose predictions
-change most (Bertran et al. 2024), and `informed`, who knows all remaining
-records and sees the first model. --networks: networks with weight decay,
-trained to a gradient of 1e-9 and, after the deletion, trained on from there or
-anew; and softmax heads on a frozen extractor that learned on the public half.
+the public half. Beside it, on the same pairs: `baseline`, the public record
+whose predictions change most (Bertran et al. 2024), and `informed`, who knows
+all remaining records and sees the first model. --networks: networks with weight
+decay, trained to a gradient of 1e-9 and, after the deletion, trained on from
+there or anew; and softmax heads on a frozen extractor that learned on the
+public half.
 
 `found` counts answers nearer to the record than every public record. Features
 are standardised by the public half (tables) or pixels in [0, 1]. `cosine` is
