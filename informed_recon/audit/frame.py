@@ -138,13 +138,10 @@ class Starts(NamedTuple):
     return np.stack(rows).astype(np.float32), labels
 
   def near(self, u, label, moved: bool) -> tuple[np.ndarray, np.ndarray]:
-    """As many points as in a search, near an answer and of its label."""
-    count = RESPONSES if self.frame.labels is None else len(self.frame.labels)
+    """One point near an answer, of its label."""
     if moved:
       u = self._moved(u, np.random.default_rng(self.seed))
-    return np.repeat(u[None], count, 0), np.repeat(
-      np.array(label)[None], count, 0
-    )
+    return u[None], np.array(label)[None]
 
   def _moved(self, u: np.ndarray, rng) -> np.ndarray:
     """Every coordinate moved by NUDGE, to where it may be."""

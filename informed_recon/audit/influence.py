@@ -19,6 +19,7 @@ class Influence(NamedTuple):
 
   repeated: float  # distance of the release from training traced again
   seconds: float  # of one training, others running side by side
+  interrupted: bool
 
 
 def influence(
@@ -67,11 +68,14 @@ def influence(
   measure(blocks[0])  # compiles as well
   seconds = measure(blocks[1 % len(blocks)])
   until = time.monotonic() + (deadline - time.monotonic()) / 2
-  for ids in tqdm(blocks[2:], "influence", unit=" blocks", leave=False):
-    if time.monotonic() > until:
-      break
-    measure(ids)
-  return Influence(repeated, seconds)
+  try:
+    for ids in tqdm(blocks[2:], "influence", unit=" blocks", leave=False):
+      if time.monotonic() > until:
+        break
+      measure(ids)
+  except KeyboardInterrupt:
+    return Influence(repeated, seconds, True)
+  return Influence(repeated, seconds, False)
 
 
 def _repeated(training, u, fixed, y, i: int, stand_in) -> float:

@@ -30,6 +30,9 @@ FAR = 0.1  # spreads by which no combination of features may be off
 AGREE_MOST = 0.04  # of one feature; it was moved by `frames.NUDGE`
 MEMORY = 2e9  # bytes that searches side by side may take
 BATCH = 8  # of them, at most
+# Few side by side where time is short: so that some come to their end, also
+# where they take longer than planned.
+ROUNDS, LEAST = 4, 2
 
 
 class Found(NamedTuple):
@@ -75,7 +78,7 @@ def search(
     releases,
     plan.candidates,
     dataclasses.replace(SEARCH, bounds=frame.bounds),
-    batch=max(1, min(batch, fits, len(chosen))),
+    batch=min(batch, len(chosen), max(fits // ROUNDS, LEAST)),
     until=deadline,
   )
   determined = _determined(training, frame, fixed)

@@ -123,8 +123,10 @@ def facts(
   )
 
 
-def with_guarantee(facts: Mapping, given: Guarantee, records: int) -> dict:
-  """The facts with what follows from a declared mechanism: add one record.
+def proven(given: Guarantee, records: int) -> tuple[list[str], dict]:
+  """What follows from a declared mechanism, as sentences and as figures.
+
+  Relation: a record is added to those that the adversary knows.
 
   Raises:
     UserError: a declaration that makes no sense.
@@ -133,40 +135,34 @@ def with_guarantee(facts: Mapping, given: Guarantee, records: int) -> dict:
   try:
     now = planner.forward(sigma, q, steps, given.delta, given.kappa)
     wanted = planner.plan(given.max_success, q, steps, given.delta, given.kappa)
-    warnings = planner.warnings_of(now, q, steps, given.delta, records)
   except ValueError as error:
     raise UserError(f"guarantee: {error}") from None
-  said = (
-    f"DP-SGD with sampling probability {q:g} and {steps} steps, as declared "
-    "and not checked"
-  )
+  said = f"DP-SGD (q = {q:g}, {steps} steps), as declared and not checked"
   guess = f"where the best guess without the model has {given.kappa:.3g}" + (
     f" ({given.prior})" if given.prior else ""
   )
-  proven = [
-    f"Nothing: the training has no noise. Under {said}, noise multiplier "
-    f"{wanted.noise_multiplier:.4g} would keep the success of any attack at "
-    f"{given.max_success:.3g} {guess}; ε = {wanted.epsilon:.3g} at δ = "
-    f"{given.delta:g}."
-  ]
+  bound = (
+    f"noise multiplier {wanted.noise_multiplier:.4g} keeps the success of any "
+    f"attack at {given.max_success:.3g} {guess}; ε = {wanted.epsilon:.3g} at "
+    f"δ = {given.delta:g}."
+  )
+  lines = [f"Nothing: the training has no noise. Under {said}, {bound}"]
   if sigma > 0:
-    proven = [
-      f"Under {said}, and noise multiplier {sigma:g}, no attack reconstructs a "
+    warnings = planner.warnings_of(now, q, steps, given.delta, records)
+    lines = [
+      f"Under {said}, noise multiplier {sigma:g}, no attack reconstructs a "
       f"record more often than {now.success_upper:.3g} {guess}; ε = "
       f"{now.epsilon:.3g} at δ = {given.delta:g}.",
-      f"Noise multiplier {wanted.noise_multiplier:.4g} would bring that to "
-      f"{given.max_success:.3g}, ε = {wanted.epsilon:.3g}.",
+      f"Likewise, {bound}",
       "This is of an adversary who does not know the noise; one who has the "
       "key that it was drawn from knows it (key_known).",
       *(f"Mind: {warning}." for warning in warnings),
     ]
-  figures = dict(
-    facts["figures"],
+  return lines, dict(
     guarantee=given._asdict(),
     success_upper=now.success_upper if sigma > 0 else 1.0,
     noise_multiplier_wanted=wanted.noise_multiplier,
   )
-  return dict(facts, proven=proven, figures=figures)
 
 
 def with_remedies(facts: Mapping, table: pd.DataFrame) -> dict:

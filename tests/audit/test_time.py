@@ -71,6 +71,28 @@ def test_an_interrupt_leaves_what_there_is(tmp_path, monkeypatch):
   assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_an_interrupt_while_records_are_left_out(monkeypatch):
+  def bar(blocks, *_, **__):
+    yield from list(blocks)[:1]
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(influence, "tqdm", bar)
+  found = doors.audit(train, X, Y, records="all")
+  assert found.table.influence.notna().sum() == 24
+  assert "interrupted" in found.statement and "No verdict" in found.statement
+
+
+def test_a_recipe_that_is_wrong_leaves_no_trace(tmp_path):
+  """What it would measure of the release is of another training."""
+  release = train(jax.random.key(0), X, Y)
+  for key in (jax.random.key(1), jax.random.key(0)):
+    found = doors.audit_released(
+      release, X, Y, train=train, key=key, records=[3, 20], workdir=tmp_path
+    )
+  right = doors.audit(train, X, Y, records=[3, 20]).table.influence
+  np.testing.assert_allclose(found.table.influence, right, rtol=1e-6)
+
+
 def test_time_is_planned_and_kept(monkeypatch):
   """A clock on which a training takes a second and a minute is short."""
   clock = iter(np.arange(0, 1e6, 4.0))

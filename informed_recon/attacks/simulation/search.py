@@ -129,7 +129,7 @@ def reconstruct(
     simulate: the training algorithm, differentiable in `target.x`.
     fixed: the records the adversary knows.
     releases: M released models.
-    candidates: where to start for each of them; as many for all.
+    candidates: where to start for each of them.
     search: settings.
     prior: x -> residuals of a penalty, such as `gaussian_prior`.
     batch: releases searched at once, side by side in `LANES` programs.
@@ -191,14 +191,15 @@ def reconstruct(
     while running:
       for future in futures.wait(running, None, futures.FIRST_COMPLETED).done:
         lane, through = running.pop(future), future.result()
+        # Before the lane goes on: what comes next may depend on the answers.
+        for target in through:
+          yield target.index, target.answer(search)
         late = time.monotonic() > until
         # The others begin when the first has compiled what all of them run.
         for ready in (lane, *others):
           if (ready or waiting) and not late:
             running[threads.submit(advance, ready)] = ready
         others = ()
-        for target in through:
-          yield target.index, target.answer(search)
         for target in lane if late else ():
           yield target.index, target.answer(search)._replace(ended=False)
 

@@ -176,6 +176,15 @@ def test_batch_and_what_is_done_already_change_no_answer(records):
     np.testing.assert_allclose(answer.x, together[i].x, atol=1e-4)
 
 
+def test_time_ends_a_search_where_it_stands(records):
+  fixed, targets = records
+  simulate = make_simulate()
+  releases = release(simulate, fixed, targets)
+  cut = search(simulate, fixed, releases, batch=1, until=0.0)
+  assert list(cut) == [0] and not cut[0].ended and cut[0].steps == 1
+  assert all(a.ended for a in search(simulate, fixed, releases).values())
+
+
 def test_an_error_in_any_lane_ends_the_search(records):
   fixed, targets = records
   simulate = make_simulate()
