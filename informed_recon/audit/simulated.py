@@ -27,7 +27,12 @@ SLOTS = 500  # searches a record, idle repeats among them, at most
 AGREE = 0.012  # rms difference of the two answers, in scales of the features
 SPARE = 3  # parameters beyond the unknowns, to check an answer against
 FAR = 0.1  # spreads by which no combination of features may be off
+MARGIN = (
+  3  # times the misfit of an answer that that of another record must have
+)
 AGREE_MOST = 0.04  # of one feature; it was moved by `frames.NUDGE`
+JACOBIAN = 4e9  # bytes that it may take; nothing larger is vouched for
+PART = 4096  # of its columns that are looked at in float64 at a time
 MEMORY = 2e9  # bytes that searches side by side may take
 BATCH = 8  # of them, at most
 # Few side by side where time is short: so that some come to their end, also
@@ -122,10 +127,12 @@ def _determined(training: Training, frame, fixed: Records):
     return jax.lax.map(miss, rows, batch_size=8)
 
   def determined(answer, index, distance) -> bool:
+    if 4 * len(answer.x) * len(training.theta) > JACOBIAN:
+      return False
     rows = jacobian(fixed, answer.x, answer.y, np.int32(index))
-    values = np.linalg.svd(np.asarray(rows, np.float64), compute_uv=False)
-    noise = max(answer.residual, 1e-5) * distance + 1e-6 * values[0]
-    if not FAR * values[-1] > noise:
+    least, most = _extremes(np.asarray(rows))
+    noise = max(answer.residual, 1e-5) * distance + 1e-6 * most
+    if not FAR * least > noise:
       return False
     turned = _turned(frame, answer.x)
     if not len(turned):
@@ -134,9 +141,20 @@ def _determined(training: Training, frame, fixed: Records):
       turned, (len(answer.x) + 1, len(answer.x))
     )  # one program
     given = training.theta, turned, answer.y, np.int32(index)
-    return not (misses(fixed, *given) <= SEARCH.explained * distance).any()
+    return not (misses(fixed, *given) <= MARGIN * noise).any()
 
   return determined
+
+
+def _extremes(rows: np.ndarray) -> tuple[float, float]:
+  """The least and the largest singular value of a wide matrix, to 1e-7 of the
+  largest."""
+  gram = np.zeros((len(rows), len(rows)))
+  for start in range(0, rows.shape[1], PART):
+    part = rows[:, start : start + PART].astype(np.float64)
+    gram += part @ part.T
+  squares = np.linalg.eigvalsh(gram)
+  return float(np.sqrt(max(squares[0], 0))), float(np.sqrt(squares[-1]))
 
 
 def _turned(frame, u: np.ndarray) -> np.ndarray:
@@ -148,7 +166,7 @@ def _turned(frame, u: np.ndarray) -> np.ndarray:
   turned = ((raw * signs - frame.center) / frame.scale).astype(np.float32)
   low, high = frame.bounds or (-np.inf, np.inf)
   inside = ((turned >= low) & (turned <= high)).all(1)
-  return turned[inside & (np.abs(turned - u).max(1) > AGREE_MOST)]
+  return turned[inside & (np.abs(turned - u).max(1) > FAR)]
 
 
 class _Plan:

@@ -116,6 +116,41 @@ def test_a_sum_of_features_does_not_tell_them_apart():
   assert not found.table.confident.any()
 
 
+def test_two_of_many_features_that_only_add_up():
+  """The move of the second search leaves their difference alone, on purpose:
+  only the Jacobian tells."""
+  d = 70
+  move = np.random.default_rng(0).choice([-1, 1], d)
+  a, b = np.flatnonzero(move == move[0])[:2]
+  rng = np.random.default_rng(5)
+  x, y = rng.normal(size=(40, d)).astype(np.float32), np.arange(40) % 3
+
+  def train(key, x, y, merge):
+    if merge:
+      x = x.at[:, a].add(x[:, b]).at[:, b].set(0.0)
+    first = jax.random.normal(key, (d, 3)) / 8, jnp.zeros(3)
+
+    def loss(p):
+      logits = jnp.asarray(x) @ p[0] + p[1]
+      return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
+
+    def step(p, _):
+      return jax.tree.map(lambda a, g: a - 0.1 * g, p, jax.grad(loss)(p)), None
+
+    return jax.lax.scan(step, first, None, 20)[0]
+
+  def found(merge):
+    def both(key, x, y):
+      return train(key, jnp.asarray(x), y, merge)
+
+    return doors.audit(both, x, y, records=[0, 1]).table
+
+  assert found(False).confident.all()
+  merged = found(True)
+  assert (merged.residual < 1e-3).all() and (merged.error < 1e-3).all()
+  assert not merged.confident.any()
+
+
 def test_a_sign_that_training_does_not_see_is_not_vouched_for():
   rng = np.random.default_rng(3)
   x = rng.normal(size=(30, 6)).astype(np.float32)
