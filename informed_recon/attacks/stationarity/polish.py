@@ -42,7 +42,7 @@ def best(
     if (starts is None and futile) or exact == 2:
       continue
     for start in (found.z[i],) if starts is None else (starts[i], found.z[i]):
-      z, cost = _one(problem, unknown, target, start, found.y[i], size)
+      z, cost = descend(problem, unknown, target, start, found.y[i])
       if cost < found.cost[i]:
         found.z[i], found.cost[i] = z, cost
         found.residual[i] = np.sqrt(cost) / size
@@ -52,23 +52,34 @@ def best(
   return found
 
 
-def _one(problem, unknown, target, z, label, size):
-  """Where the steps from z end, and the squared misfit there."""
-  value, normal, project, _ = linear.products(problem.loss, unknown)
-  label = jnp.asarray(label)
+def descend(problem, unknown, target, z, label, posterior=None):
+  """Where the steps from z end, and the squared misfit there.
+
+  With a `generalised.Posterior` the misfit is (∇ℓ - G)ᵀ C⁻¹ (∇ℓ - G) and the
+  prior's.
+  """
+  value = linear.products(problem.loss, unknown)[0]
+  size = float(jnp.linalg.norm(target))
 
   def misfit(z):
-    left = value(problem.params, jnp.asarray(z), label) - target
-    return left, float(left @ left)
+    left = value(problem.params, jnp.asarray(z), jnp.asarray(label)) - target
+    left = np.asarray(left)
+    if posterior is None:
+      return left, float(left @ left)
+    off = z - posterior.mean
+    cost = left @ posterior.shape.apply(left) + posterior.precision @ off**2
+    return left, float(cost)
 
   left, cost = misfit(z)
   damping, stalls = 1e-3, 0
+  # Of noise something always stays.
+  patience = PATIENCE if posterior is None else 1
   for _ in range(STEPS):
-    if not np.sqrt(cost) > EXACT * size or stalls >= PATIENCE:
+    if not np.sqrt(cost) > EXACT * size or stalls >= patience:
       break
-    here = problem.params, jnp.asarray(z), label
-    matrix = np.asarray(normal(*here))
-    slope = np.asarray(project(*here, left[None]))[0]
+    matrix, slope = normal_equations(
+      problem, unknown, z, label, left, posterior
+    )
     if not np.isfinite(matrix).all():
       break
     scale, before = np.max(np.diag(matrix)), cost
@@ -88,3 +99,20 @@ def _one(problem, unknown, target, z, label, size):
       break
     stalls = stalls + 1 if np.sqrt(cost / before) > SLOW else 0
   return z, cost
+
+
+def normal_equations(problem, unknown, z, label, left, posterior=None):
+  """(JᵀJ, Jᵀ left), or with a posterior JᵀC⁻¹J and JᵀC⁻¹ left, and the prior's
+  part in both."""
+  _, normal, project, _ = linear.products(problem.loss, unknown)
+  here = problem.params, jnp.asarray(z), jnp.asarray(label)
+  matrix = np.asarray(normal(*here))
+  if posterior is None:
+    return matrix, np.asarray(project(*here, jnp.asarray(left)[None]))[0]
+  shape = posterior.shape
+  rows = np.concatenate([shape.apply(left)[None], shape.basis.T])
+  rows = np.asarray(project(*here, jnp.asarray(rows)))
+  slope, seen = rows[0], rows[1:]  # seen: Uᵀ J
+  matrix = matrix - (seen.T * shape.weight) @ seen
+  matrix += np.diag(posterior.precision)
+  return matrix, slope + posterior.precision * (z - posterior.mean)

@@ -8,9 +8,11 @@ other networks a few guesses, is where Levenberg-Marquardt steps start to
 
   minimise over x within the bounds, and labels y,   ‖∇ℓ(θ; x, y) - G‖².
 
-No shadow model is trained, and nothing about the training is known but its
-objective. Derived for this project; the equation is the first-order condition
-that Balle, Cherubin and Hayes (2022, Theorem 1) use for convex models.
+Training that stopped short leaves noise with a shape, which is then allowed for
+(`generalised`). No shadow model is trained, and nothing about the training is
+known but its objective. Derived for this project; the equation is the
+first-order condition that Balle, Cherubin and Hayes (2022, Theorem 1) use for
+convex models.
 """
 
 import functools
@@ -23,6 +25,7 @@ from jax.flatten_util import ravel_pytree
 from informed_recon.attacks.simulation import step as levenberg_marquardt
 from informed_recon.attacks.stationarity import (
   dense,
+  generalised,
   missing,
   polish,
   uncertainty,
@@ -36,6 +39,7 @@ ROUNDS = 60  # of a step for each lane, at most
 PATIENCE = 4  # stalls in a row that end a candidate
 OPTIMISM = 0.1  # share of a misfit that a first step may leave
 CONVERGED = 1e-12  # relative residual at which there is nothing left to gain
+STOPPED_SHORT = 1e-4  # relative residual above which noise is allowed for
 GUESSES = 3  # random starts a label, where there is no closed form
 SETTINGS = dict(cg_steps=60, cg_tolerance=0.03, converged=CONVERGED)
 
@@ -62,11 +66,14 @@ def reconstruct(
 
   Returns:
     A `Reconstruction`, with `x` and `error` of a record's shape. `residual` is
-    ‖∇ℓ(θ; x, y) - G‖ / ‖G‖. `identifiable` asks that the error estimated from
-    that residual is small beside the range of a feature, that no other label
-    or start explains the release nearly as well, and that the equation has
-    more independent numbers than unknowns (`checked`). Everything is computed
-    in float64, whatever jax's own setting is.
+    ‖∇ℓ(θ; x, y) - G‖ / ‖G‖. Where nothing brings that below `STOPPED_SHORT`,
+    training had not converged: x is then the likeliest record given how such
+    training ends and what the known records are like, the norms in `residual`
+    allow for that, and x is not vouched for. `identifiable` asks that the error
+    estimated from that residual is small beside the range of a feature, that no
+    other label or start explains the release nearly as well, and that the
+    equation has more independent numbers than unknowns (`checked`). Everything
+    is computed in float64, whatever jax's own setting is.
 
   Raises:
     UserError: the arguments do not fit each other; one line says what.
@@ -75,11 +82,14 @@ def reconstruct(
     loss, params, known_x, known_y, l2=l2, labels=labels, bounds=bounds
   )
   with jax.enable_x64(True):
-    return solve(problem, missing.gradient(problem))
+    return solve(problem, missing.gradient(problem), stopped_short=True)
 
 
-def solve(problem: problems.Problem, target: jax.Array) -> Reconstruction:
-  """The record whose gradient is `target` (P,), in float64."""
+def solve(
+  problem: problems.Problem, target: jax.Array, *, stopped_short: bool = False
+) -> Reconstruction:
+  """The record whose gradient is `target` (P,), in float64; with
+  `stopped_short` up to what training may have left of the gradient."""
   shape, real = problem.x.shape[1:], problem.labels is None
   unknown = Unknown(
     shape, int(np.prod(shape)), problem.y.shape[1:] if real else None
@@ -100,7 +110,10 @@ def solve(problem: problems.Problem, target: jax.Array) -> Reconstruction:
   found = _search(problem, unknown, target, z, y)
   starts = None if layer is not None else z
   found = polish.best(problem, unknown, target, starts, found)
-  return uncertainty.verdict(problem, unknown, target, layer, found)
+  if not (stopped_short and np.nanmin(found.residual) > STOPPED_SHORT):
+    return uncertainty.verdict(problem, unknown, target, layer, found)
+  found, error = generalised.solve(problem, unknown, target, found)
+  return uncertainty.estimate(problem, unknown, found, error)
 
 
 def _candidates(problem, unknown: Unknown, layer, target: np.ndarray):

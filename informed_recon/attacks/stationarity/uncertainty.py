@@ -80,6 +80,28 @@ def verdict(problem, unknown, target, layer, found) -> Reconstruction:
   )
 
 
+def estimate(problem, unknown, found, error) -> Reconstruction:
+  """The best candidate of `generalised.solve`, never vouched for: its error is
+  that of a model of what training left, which it may not have left."""
+  best = int(np.nanargmin(found.cost))
+  low, high = problem.bounds
+  near = np.argsort(found.cost)
+  candidates = [unknown.split(found.z[i], found.y[i]) for i in near]
+  x, y = candidates[0]
+  error = error[: unknown.size]
+  rms = float(np.sqrt(np.mean(np.square(error))))
+  return Reconstruction(
+    x=np.clip(x, low, high),
+    y=y[()] if isinstance(y, np.ndarray) and not y.ndim else y,
+    identifiable=False,
+    residual=float(found.residual[best]),
+    candidates=tuple((np.clip(a, low, high), b) for a, b in candidates),
+    message=f"an estimated error of {rms:.1e} a feature: not at a stationary "
+    "point, or l2, loss or a known record is wrong",
+    error=error.reshape(unknown.shape),
+  )
+
+
 def _errors(problem, unknown, target, z, label):
   """Standard error of each feature (d,), whether J has full rank, and whether
   a disturbance would be seen."""
