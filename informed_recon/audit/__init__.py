@@ -1,5 +1,6 @@
 """Which training records can be read out of your own model?"""
 
+from informed_recon.attacks.identifiability import View as View
 from informed_recon.audit.answer import Audit as Audit
 from informed_recon.audit.entry import audit as audit
 from informed_recon.audit.layers import layers as layers

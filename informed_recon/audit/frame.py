@@ -137,11 +137,10 @@ class Starts(NamedTuple):
         rows.append(self._moved(self.u[rng.choice(group)], rng))
     return np.stack(rows).astype(np.float32), labels
 
-  def near(self, u, label, moved: bool) -> tuple[np.ndarray, np.ndarray]:
+  def near(self, u, label) -> tuple[np.ndarray, np.ndarray]:
     """One point near an answer, of its label."""
-    if moved:
-      u = self._moved(u, np.random.default_rng(self.seed))
-    return u[None], np.array(label)[None]
+    moved = self._moved(u, np.random.default_rng(self.seed))
+    return moved[None], np.array(label)[None]
 
   def _moved(self, u: np.ndarray, rng) -> np.ndarray:
     """Every coordinate moved by NUDGE, to where it may be."""

@@ -23,7 +23,6 @@ from informed_recon.types import Records
 
 SEARCH = simulation.Search(steps=40, converged=2e-5)
 TRIES = 3  # searches from different starts until one explains the release
-SLOTS = 500  # searches a record, idle repeats among them, at most
 AGREE = 0.012  # rms difference of the two answers, in scales of the features
 SPARE = 3  # parameters beyond the unknowns, to check an answer against
 FAR = 0.1  # spreads by which no combination of features may be off
@@ -70,7 +69,7 @@ def search(
   fixed = floats(x, y)
   starts = frames.Starts(frame, frame.pack(x, y), y, 0)
   plan = _Plan(chosen, starts)
-  slots = SLOTS * len(chosen)
+  slots = (TRIES + 1) * len(chosen)
   releases = simulation.Release(
     np.broadcast_to(training.theta, (slots, len(training.theta))),
     _Rows(lambda k: _away(training.theta, distance[plan.at(k)])),
@@ -185,48 +184,38 @@ class _Plan:
 
   def at(self, k: int) -> int:
     """Position in `chosen` of what slot k searches for."""
-    with self.lock:
-      if k not in self.slots:
-        self.slots[k] = self._next()
-      return self.slots[k][0]
+    return self.slots[k][0]
 
-  def _next(self) -> tuple[int, int]:
-    """(record, try); try -1 checks an answer."""
+  def _next(self) -> tuple[int, int] | None:
+    """(record, try); try -1 checks an answer. None: others have to end."""
     for at in self.first:
       if at not in self.checking and at not in self.settled:
         self.checking.add(at)
         return at, -1
-    waiting = [
-      at
-      for at in range(len(self.chosen))
-      if at not in self.settled
-      and at not in self.first
-      and self.tries[at] < TRIES
-    ]
-    if waiting:
-      # One record after the other, each until it is settled, as time may end;
-      # a second try beside the first where there is nothing else to do.
-      alone = [at for at in waiting if self.tries[at] == self.ended[at]]
-      at = (alone or waiting)[0]
-      self.tries[at] += 1
-      return at, int(self.tries[at]) - 1
-    # Nothing to do until others end: repeats what there is.
-    return next(iter(self.first or self.settled or (0,))), -2
+    for at in range(len(self.chosen)):
+      # One record after the other, each until it is settled, as time may end.
+      idle = self.tries[at] == self.ended[at] < TRIES
+      if idle and at not in self.settled and at not in self.first:
+        self.tries[at] += 1
+        return at, int(self.tries[at]) - 1
+    return None
 
   def candidates(self, k: int):
-    at, turn = self.slots[k]
+    with self.lock:
+      task = self._next()
+      if task is None:
+        return None
+      self.slots[k] = at, turn = task
     if turn >= 0:
       return self.starts(int(self.chosen[at]), turn)
-    if turn == -2 and at not in self.first:
-      return self.starts(int(self.chosen[at]), 0)
     answer = self.first[at]
-    return self.starts.near(answer.x, answer.y, moved=turn == -1)
+    return self.starts.near(answer.x, answer.y)
 
   def settle(self, k: int, answer):
     """(best answer, its check or None) where that ends a record's search."""
     with self.lock:
       at, turn = self.slots[k]
-      if at in self.settled or turn == -2:
+      if at in self.settled:
         return None
       if turn == -1:
         if not answer.ended:

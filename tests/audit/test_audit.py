@@ -111,7 +111,7 @@ def test_a_sum_of_features_does_not_tell_them_apart():
   def train(key, x, y):
     return _own_adam(key, jnp.stack([x[:, 0] + x[:, 2], x[:, 1]], 1), y)
 
-  found = doors.audit(train, x, y, records=[3, 7, 11, 20, 31])
+  found = doors.audit(train, x, y, records=[3, 7])
   assert (found.table.attack == "simulation").all()
   assert not found.table.confident.any()
 

@@ -67,7 +67,7 @@ def test_a_model_and_an_optimiser(model, records):
   train = doors.recipe(
     model, optax.sgd(0.1, momentum=0.9), steps=15, batch_size=12
   )
-  found = doors.audit(train, *records, records=[1, 2, 3, 4])
+  found = doors.audit(train, *records, records=[1, 2])
   assert (found.table.attack == "simulation").all()
   sure = found.table[found.table.confident]
   assert len(sure) and (sure.mse < 0.01 * sure.oracle_mse).all()

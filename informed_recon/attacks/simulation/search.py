@@ -47,8 +47,9 @@ from informed_recon.attacks.simulation.step import (
 )
 from informed_recon.types import Records, UserError
 
-# index of a release -> starting points (C, *shape) and their labels (C,)
-Candidates = Callable[[int], tuple[np.ndarray, np.ndarray]]
+# index of a release -> starting points (C, *shape) and their labels (C,); None
+# where it cannot begin yet: it is asked again when another search has ended
+Candidates = Callable[[int], tuple[np.ndarray, np.ndarray] | None]
 
 PATIENCE = 4  # stalls in a row that end a candidate
 LANES = 2  # programs that run at a time: what one leaves idle, the other uses
@@ -162,8 +163,12 @@ def reconstruct(
         i = waiting.popleft()
       except IndexError:
         break
+      start = candidates(i)
+      if start is None:
+        waiting.appendleft(i)
+        break
+      x, y = start
       release = Release(*(leaf[i] for leaf in releases))
-      x, y = candidates(i)
       states = jax.device_get(begin(fixed, release, jnp.asarray(x), y))
       lane.append(_Target(i, release, states, y))
     if not lane:
@@ -195,11 +200,14 @@ def reconstruct(
         for target in through:
           yield target.index, target.answer(search)
         late = time.monotonic() > until
-        # The others begin when the first has compiled what all of them run.
-        for ready in (lane, *others):
-          if (ready or waiting) and not late:
-            running[threads.submit(advance, ready)] = ready
-        others = ()
+        # The others begin when the first has compiled what all of them run, and
+        # look again where there was nothing to do.
+        others.append(lane)
+        if (lane or through) and not late:
+          for ready in others:
+            if ready or waiting:
+              running[threads.submit(advance, ready)] = ready
+          others = []
         for target in lane if late else ():
           yield target.index, target.answer(search)._replace(ended=False)
 

@@ -185,6 +185,25 @@ def test_time_ends_a_search_where_it_stands(records):
   assert all(a.ended for a in search(simulate, fixed, releases).values())
 
 
+def test_a_release_that_has_to_wait_for_another(records):
+  """Release 1 begins after the answer to release 0 is there."""
+  fixed, targets = records
+  simulate = make_simulate()
+  labels = np.arange(CLASSES, dtype=np.int32)
+  ended, begun = [], []
+
+  def candidates(i):
+    if i == 1 and 0 not in ended:
+      return None
+    begun.append((i, tuple(ended)))
+    return np.full((CLASSES, *SHAPE), 0.5, np.float32), labels
+
+  given = simulate, fixed, release(simulate, fixed, targets), candidates
+  for i, _ in simulation.reconstruct(*given, simulation.Search(), batch=2):
+    ended.append(i)
+  assert sorted(ended) == [0, 1, 2] and dict(begun)[1][:1] == (0,)
+
+
 def test_an_error_in_any_lane_ends_the_search(records):
   fixed, targets = records
   simulate = make_simulate()
