@@ -1,7 +1,9 @@
 """What an attack must beat: guesses that need no network, or no weights."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 
@@ -64,7 +66,7 @@ class Ridge(NamedTuple):
 def ridge(
   rows: Rows, records: np.ndarray, *, shadows: int, holdout: float = 0.1
 ) -> Ridge:
-  """Ridge regression from standardised parameters to records.
+  """Ridge regression from standardised parameters to records, on the device.
 
   Minimises ‖Y - ȳ - X W‖² + λ‖W‖² over the first `shadows` shadow models, in
   primal or dual form, whichever is smaller. λ is chosen from `RIDGE_GRID` on
@@ -78,34 +80,74 @@ def ridge(
   cut = count - max(1, int(holdout * count))
   unit = float(np.einsum("ij,ij->", x, x, dtype=np.float64)) / min(x.shape)
   unit = unit or 1.0  # all models equal: any penalty gives the mean record
-
-  solve, penalties = _solver(x[:cut], y[:cut]), [unit * g for g in RIDGE_GRID]
-  losses = []
-  for penalty in penalties:
-    weights, intercept = solve(penalty)
-    guess = (x[cut:] @ weights + intercept).clip(0, 1)
-    losses.append(float(np.mean((guess - y[cut:]) ** 2)))
-  penalty = penalties[int(np.argmin(losses))]
-  del solve  # and its copy of x, which may be gigabytes
-  weights, intercept = _solver(x, y)(penalty)
+  penalties = [unit * g for g in RIDGE_GRID]
+  with jax.enable_x64(True):
+    part = _normal_equations(x[:cut], y[:cut])
+    losses = [_loss(part, x[cut:], y[cut:], penalty) for penalty in penalties]
+    penalty = penalties[int(np.argmin(losses))]
+    del part  # and its copy of x, which may be gigabytes
+    weights, intercept = _solution(_normal_equations(x, y), penalty)
   return Ridge(standard, weights, intercept, penalty)
 
 
-def _solver(x: np.ndarray, y: np.ndarray):
-  """penalty -> (weights, intercept); the Gram matrix is computed once."""
+class _NormalEquations(NamedTuple):
+  """(gram + λ I) c = right gives W = c, or W = Xᵀ c in dual form."""
+
+  x: Any  # (N, P) float32, centred
+  x_mean: Any  # (P,)
+  y_mean: Any  # (d,)
+  gram: Any  # XᵀX (P, P), or XXᵀ (N, N), float64
+  right: Any  # XᵀY (P, d), or Y (N, d)
+
+  @property
+  def dual(self) -> bool:
+    return len(self.x) < self.x.shape[1]
+
+
+def _normal_equations(x: np.ndarray, y: np.ndarray) -> _NormalEquations:
+  numpy, _ = _libraries()
+  x, y = numpy.asarray(x), numpy.asarray(y)
   x_mean, y_mean = x.mean(0), y.mean(0)
-  xc, yc = x - x_mean, y - y_mean
+  x, y = x - x_mean, y - y_mean
   dual = len(x) < x.shape[1]
-  gram = (xc @ xc.T if dual else xc.T @ xc).astype(np.float64)
-  right = yc if dual else xc.T @ yc
+  gram, right = (x @ x.T, y) if dual else (x.T @ x, x.T @ y)
+  return _NormalEquations(x, x_mean, y_mean, gram.astype(np.float64), right)
 
-  def solve(penalty: float):
-    shifted = gram + penalty * np.eye(len(gram))
-    factor = scipy.linalg.cho_factor(
-      shifted, overwrite_a=True, check_finite=False
-    )
-    half = scipy.linalg.cho_solve(factor, right).astype(np.float32)
-    weights = xc.T @ half if dual else half
-    return weights, y_mean - x_mean @ weights
 
-  return solve
+def _solve(gram, right, penalty: float):
+  """(gram + penalty I)⁻¹ right, in float64."""
+  numpy, linalg = _libraries()
+  shifted = gram + penalty * numpy.eye(len(gram))
+  factor = linalg.cho_factor(shifted, overwrite_a=True, check_finite=False)
+  found = linalg.cho_solve(factor, right, check_finite=False)
+  return found.astype(np.float32)
+
+
+def _solution(equations: _NormalEquations, penalty: float):
+  """Weights (P, d) and intercept (d,)."""
+  weights = _solve(equations.gram, equations.right, penalty)
+  if equations.dual:
+    weights = equations.x.T @ weights
+  intercept = equations.y_mean - equations.x_mean @ weights
+  return np.asarray(weights), np.asarray(intercept)
+
+
+def _loss(equations: _NormalEquations, x, y, penalty: float) -> float:
+  """Mean squared error on other models; in dual form without the weights."""
+  numpy, _ = _libraries()
+  x = numpy.asarray(x) - equations.x_mean
+  if equations.dual:
+    # Fewer right sides than pixels: these models are a tenth of the others.
+    shares = _solve(equations.gram, equations.x @ x.T, penalty)
+    guess = shares.T @ equations.right
+  else:
+    guess = x @ _solve(equations.gram, equations.right, penalty)
+  return float(numpy.mean(((guess + equations.y_mean).clip(0, 1) - y) ** 2))
+
+
+def _libraries():
+  """NumPy and LAPACK, which on a CPU is 2.6 times as fast as through XLA, or
+  the accelerator's."""
+  if jax.default_backend() == "cpu":
+    return np, scipy.linalg
+  return jnp, jax.scipy.linalg

@@ -1,5 +1,6 @@
 """Baselines against scikit-learn and brute force."""
 
+import jax
 import numpy as np
 import pytest
 from sklearn.linear_model import Ridge as SklearnRidge
@@ -48,7 +49,13 @@ def test_solver_has_an_intercept_of_its_own(count, params):
   rng = np.random.default_rng(0)
   x = (1 + rng.normal(size=(count, params))).astype(np.float32)
   y = rng.uniform(size=(count, 3)).astype(np.float32)
-  weights, intercept = baselines._solver(x, y)(2.0)
+  with jax.enable_x64(True):
+    equations = baselines._normal_equations(x, y)
+    weights, intercept = baselines._solution(equations, 2.0)
+    # What chooses the penalty needs no weights, and agrees with them.
+    loss = baselines._loss(equations, x[:7] + 1, y[:7], 2.0)
+  guess = ((x[:7] + 1) @ weights + intercept).clip(0, 1)
+  assert loss == pytest.approx(np.mean((guess - y[:7]) ** 2), rel=1e-4)
   theirs = SklearnRidge(alpha=2.0).fit(x, y)
   np.testing.assert_allclose(weights, theirs.coef_.T, atol=1e-5)
   np.testing.assert_allclose(intercept, theirs.intercept_, atol=1e-5)
