@@ -40,7 +40,7 @@ class Network(nn.Module):
   @nn.compact
   def __call__(self, params, train: bool):
     pixels = math.prod(self.record_shape)
-    kernel = _first_kernel(self.layout, pixels)
+    kernel = first_kernel(self.layout, pixels)
     hidden = kernel.shape[1]
     x = params
     for _ in range(self.depth):
@@ -57,13 +57,13 @@ class Network(nn.Module):
     return nn.sigmoid(logits).reshape(-1, *self.record_shape)
 
 
-def _first_kernel(layout: tuple[tree.Leaf, ...], pixels: int) -> tree.Leaf:
+def first_kernel(layout: tuple[tree.Leaf, ...], pixels: int) -> tree.Leaf:
   # After convolutions a dense layer may by chance have as many inputs.
   dense = all(len(leaf.shape) <= 2 for leaf in layout)
   for leaf in layout if dense else ():
     if len(leaf.shape) == 2 and leaf.shape[0] == pixels:
       return leaf
   raise UserError(
-    f"the bilinear reconstructor needs a released model whose first layer is "
+    f"this reconstructor needs a released model whose first layer is "
     f"fully connected on {pixels} inputs; use network=mlp for others"
   )

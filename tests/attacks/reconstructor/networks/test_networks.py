@@ -74,6 +74,9 @@ def test_parameter_counts():
   golden = {
     "mlp": trunk + 16 * 64 + 64,
     "bilinear": trunk + (16 * 4 + 4) + (16 * 64 + 64) + 64 * 4,
+    "gram": 64 * 3 + 64 * 4  # basis and scales
+    + (4 * 3 + 16 + 4 + 25 + 1) * 16 + 16 + 16 * 16 + 16  # trunk
+    + (16 + 4) * 16 + 16 + 2 * (16 * 4 + 4 + 16 * 64 + 64),  # second pass
     "conv": (4 + 32 + 5 + 20) * 16 + 4 * 16  # encoders, the kernel sketched
     + 16 * 16 + 16
     + (16 + 4 + 16) * 128 + 128  # hints: trunk, bias, 4 by 4 products
@@ -130,16 +133,57 @@ def test_bilinear_equals_its_formula():
   np.testing.assert_allclose(ours, expected, atol=1e-5)
 
 
-def test_bilinear_refuses_a_model_without_a_dense_first_layer():
+def test_gram_equals_its_formula():
+  shape, units = (4, 4, 1), 4
+  network, theta = _network("gram", shape, depth=1), _theta(shape)
+  params = network.init(jax.random.key(0), theta, train=False)["params"]
+  rng = np.random.default_rng(2)
+  params = jax.tree.map(lambda x: rng.normal(0, 0.3, x.shape), params)
+  ours = network.apply(dict(params=params), theta, train=False)
+
+  def dense(name, x):
+    return x @ params[name]["kernel"] + params[name]["bias"]
+
+  def gelu(x):
+    return x / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+  layout = models.build("mlp", 5, shape, TINY_MLP).layout
+  leaf = next(leaf for leaf in layout if leaf.name == "Dense_0/kernel")
+  place = slice(leaf.start, leaf.start + leaf.size)
+  for image, row in zip(ours, theta):
+    size = np.sqrt((row**2).mean())
+    kernel = (row / size)[place].reshape(16, units)
+    x = np.concatenate(
+      [
+        (kernel.T @ params["basis"]).ravel(),
+        (kernel.T @ kernel / 16).ravel(),
+        np.delete(row / size, place),
+        [np.log(size)],
+      ]
+    )
+    x, kernel = gelu(dense("Dense_0", x)), kernel * params["scale"]
+    logits = kernel @ dense("errors_0", x) + dense("free_0", x)
+    answer = kernel.T @ (1 / (1 + np.exp(-logits)))
+    x = gelu(dense("Dense_1", np.concatenate([x, answer])))
+    logits += kernel @ dense("errors_1", x) + dense("free_1", x)
+    expected = 1 / (1 + np.exp(-logits))
+    np.testing.assert_allclose(image.ravel(), expected, atol=1e-4)
+  # The mean model, all of whose standardised parameters are 0, has an answer.
+  middle = network.apply(dict(params=params), 0 * theta, train=False)
+  assert np.isfinite(middle).all()
+
+
+@pytest.mark.parametrize("name", ["bilinear", "gram"])
+def test_these_refuse_a_model_without_a_dense_first_layer(name):
   layout = (
     Leaf("Conv_0/kernel", (3, 3, 1, 4), 0),
     Leaf("Dense_0/kernel", (64, 5), 36),  # by chance as many as the pixels
   )
-  options = registry.find("attacks.reconstructor.networks", "bilinear").TINY
+  options = registry.find("attacks.reconstructor.networks", name).TINY
   with pytest.raises(UserError, match="fully connected on 64 inputs"):
-    networks.build("bilinear", layout, (8, 8, 1), options)
+    networks.build(name, layout, (8, 8, 1), options)
   # The one that needs no structure takes it.
-  networks.build("mlp", layout, (8, 8, 1), options)
+  networks.build("mlp", layout, (8, 8, 1), TINY_MLP)
 
 
 IMAGES = [
