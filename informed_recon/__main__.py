@@ -3,6 +3,7 @@
 import ast
 import importlib
 import pathlib
+import signal
 import sys
 
 import informed_recon
@@ -37,6 +38,9 @@ def usage() -> str:
 def main() -> None:
   """Runs the command that the first argument names."""
   name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+  helps = {"--help", "-h", "--helpfull", "help", "--version"} & {*sys.argv[1:]}
+  if helps and hasattr(signal, "SIGPIPE"):  # as in `… --help | head`
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
   if name in ("--help", "-h", "--helpfull", "help"):
     print(usage())
   elif name == "--version":

@@ -85,6 +85,27 @@ def _changes(argv: Sequence[str]) -> dict[str, str]:
   return found
 
 
+def keep_programs() -> None:
+  """Compiled programs are kept for the next run, in the user's cache folder.
+
+  Not in the workdir: a sweep's points share them, and a program is found by
+  its file's name alone, so that a file there is not to be handed round.
+  JAX_COMPILATION_CACHE_DIR names another folder; empty, nothing is kept.
+  """
+  if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+    return
+  home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+  folder = pathlib.Path(home).expanduser() / "informed_recon" / "programs"
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+  except OSError:  # no place to keep anything
+    return
+  os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
+  if "jax" in sys.modules:  # which has read its environment
+    jax = sys.modules["jax"]
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+
+
 def run(
   main: Callable[[Sequence[str]], None],
   required: Sequence[str] = (),
@@ -104,6 +125,7 @@ def run(
     print(f"informed_recon {informed_recon.__version__}")
     return
   allocator.keep_freed_memory()
+  keep_programs()
   # Libraries log every checkpoint at INFO, in the midst of the progress bars.
   logging.set_verbosity(logging.WARNING)
   app.run(

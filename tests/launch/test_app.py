@@ -1,0 +1,31 @@
+"""What all commands share."""
+
+import os
+import pathlib
+
+import jax
+
+from launch import app
+
+
+def test_programs_are_kept_in_the_cache_folder(monkeypatch, tmp_path):
+  before = jax.config.jax_compilation_cache_dir
+  monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+  monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+  try:
+    app.keep_programs()
+    folder = os.environ["JAX_COMPILATION_CACHE_DIR"]
+    assert pathlib.Path(folder).is_dir() and folder.startswith(str(tmp_path))
+    assert jax.config.jax_compilation_cache_dir == folder
+    monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null")  # no folder can be there
+    app.keep_programs()
+    assert os.environ["JAX_COMPILATION_CACHE_DIR"] == folder
+    for given in ("", "/elsewhere"):
+      monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", given)
+      app.keep_programs()
+      assert os.environ["JAX_COMPILATION_CACHE_DIR"] == given
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    app.keep_programs()
+    assert "JAX_COMPILATION_CACHE_DIR" not in os.environ
+  finally:
+    jax.config.update("jax_compilation_cache_dir", before)
