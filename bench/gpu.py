@@ -1,6 +1,6 @@
 """Shadow training on whatever device there is, against its roofline.
 
-python -m bench.gpu [--quick] [--keep=FILE]
+python -m bench.gpu [--quick] [--size=I] [--keep=FILE]
 
 Rows are sizes of the public notebook's network by kinds of number
 (`training.products`; with the shorter ones each model is trained as its
@@ -36,6 +36,7 @@ from informed_recon.training.mechanisms import none
 from informed_recon.training.recipe import PRODUCTS
 from informed_recon.types import Records
 
+_SIZE = flags.DEFINE_integer("size", -1, "of SIZES, this one alone")
 SIZES = ((1000, 10), (10_000, 10), (1000, 100), (10_000, 100))  # n, width
 PAPER = 59_000  # shadow models
 CHUNK = 500  # models a chunk file, so no block is larger
@@ -46,6 +47,8 @@ def main(argv):
   if _on_cpu():
     print(json.dumps(dict(note="no accelerator: these are figures of a CPU")))
   sizes = SIZES[:1] if flags.FLAGS.quick else SIZES
+  if _SIZE.value >= 0:
+    sizes = SIZES[_SIZE.value : _SIZE.value + 1]
   records = digits(max(n for n, _ in sizes) + CHUNK)
   rows = (row for size in sizes for row in measure(records, *size))
   printed(rows, flags.FLAGS.keep)

@@ -1,11 +1,13 @@
-"""Fitting a reconstructor: waiting for the memory map, and peak memory.
+"""Fitting a reconstructor: steps, waiting for the memory map, peak memory.
 
-python -m bench.reconstructor --quick
+python -m bench.reconstructor [--quick] [--keep=FILE]
 python -m bench.reconstructor --memory --models=54000
 
 A synthetic store is written to --folder, which must have room for it. First,
 `mlp` at the public notebook's size (10,000 models of 7,960 parameters): steps
 fed from the memory map (ours) against steps on one batch that is there (peer).
+Then steps of AdamW at batches of 32, 64 and 256, of `mlp` and `gram`, against a
+PyTorch loop on the `mlp` (fused AdamW), where torch is installed.
 With --memory, instead: the peak memory of fitting `conv` to --models convnets
 of 90,154 parameters, in a process of its own. "anonymous" is what the process
 must have; pages of the memory map come on top while memory is free, and the
@@ -13,6 +15,7 @@ system takes them back when it is not. To see that a limit holds, run it under
 one: `systemd-run --scope -p MemoryMax=16G python -m bench.reconstructor ...`.
 """
 
+import importlib.util
 import json
 import pathlib
 import resource
@@ -25,8 +28,8 @@ import jax
 import numpy as np
 from absl import app, flags
 
-from bench import interleaved
-from informed_recon import models, prng, stages
+from bench import interleaved, printed
+from informed_recon import models, prng
 from informed_recon.attacks import reconstructor
 from informed_recon.attacks.reconstructor import fitting, networks, step
 from informed_recon.attacks.reconstructor.standardisation import Standard
@@ -36,10 +39,12 @@ from informed_recon.training import optimizers
 _QUICK = flags.DEFINE_bool("quick", False, "fewer models, a small network")
 _MEMORY = flags.DEFINE_bool("memory", False, "peak memory of fitting `conv`")
 _MODELS = flags.DEFINE_integer("models", 54_000, "N of --memory")
+_KEEP = flags.DEFINE_string("keep", "", "file for the rows as well")
 _FOLDER = flags.DEFINE_string("folder", ".", "where the store is written")
 _FIT = flags.DEFINE_string("fit", "", "internal: fits to the store there")
 CHUNK, CLASSES = 500, 10
 BATCH, STEPS = 32, 100
+BATCHES, REPEATS = (32, 64, 256), 30
 IMAGE = (32, 32, 3)
 
 
@@ -49,9 +54,66 @@ def main(argv):
     print(json.dumps(fit(pathlib.Path(_FIT.value))))
     return
   with tempfile.TemporaryDirectory(dir=_FOLDER.value) as folder:
-    measure = memory if _MEMORY.value else waiting
-    print(json.dumps(measure(pathlib.Path(folder))), flush=True)
-  print(json.dumps(dict(environment=stages.environment())))
+    folder = pathlib.Path(folder)
+    found = [memory(folder)] if _MEMORY.value else steps_and_waiting(folder)
+    printed(found, _KEEP.value)
+
+
+def steps_and_waiting(folder: pathlib.Path):
+  yield waiting(folder)
+  yield from against_torch()
+
+
+def against_torch():
+  """Milliseconds a step, interleaved; the loss is MAE + MSE everywhere."""
+  side, width = (8, 64) if _QUICK.value else (28, 1000)
+  model = models.build("mlp", CLASSES, (side, side, 1), {})
+  pixels, rounds = side * side, 1 if _QUICK.value else 5
+  optimizer = optimizers.make("adamw", 1e-3, dict(weight_decay=1e-2))
+  for batch in BATCHES:
+    rng = np.random.default_rng(0)
+    theta = rng.normal(size=(batch, model.num_params)).astype(np.float32)
+    images = rng.random((batch, side, side, 1), np.float32)
+    pair = jax.device_put((theta, images))
+    standard = Standard(np.zeros(model.num_params), np.ones(model.num_params))
+    standard = jax.device_put(jax.tree.map(np.float32, standard))
+    cases = {}
+    for name, options in (("mlp", dict(width=width)), ("gram", {})):
+      network = networks.build(name, model.layout, model.shape, options)
+      steps = step.make(
+        *(network, reconstructor.Fit("adamw"), optimizer),
+        *(model.num_params, prng.root(0)),
+      )
+      cases[name] = _loop(steps, standard, pair)
+    if importlib.util.find_spec("torch"):
+      from bench import torch_training
+
+      cases["torch"] = torch_training.reconstructor_steps(
+        (model.num_params, width, width, pixels), theta, images, REPEATS
+      )
+    seconds = interleaved(cases, rounds)
+    for name in ("mlp", "gram"):
+      ours, peer = seconds[name], seconds.get("torch")
+      yield dict(
+        case=f"{name}, AdamW, batches of {batch}",
+        ours=round(1000 * ours / REPEATS, 2),
+        peer=peer and round(1000 * peer / REPEATS, 2),
+        ratio=peer and round(peer / ours, 2),
+        unit="ms a step, the peer a PyTorch mlp",
+      )
+
+
+def _loop(steps, standard, pair):
+  """Goes on with the same learner whenever it is called."""
+  learner = steps.start()
+
+  def run():
+    nonlocal learner
+    for i in range(REPEATS):
+      learner, _ = steps.step(learner, standard, None, *pair, i)
+    jax.block_until_ready(learner)
+
+  return run
 
 
 def waiting(folder: pathlib.Path) -> dict:

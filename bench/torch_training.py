@@ -1,4 +1,4 @@
-"""The same training in PyTorch, for `bench.shadow_training`."""
+"""The same training in PyTorch, for `shadow_training` and `reconstructor`."""
 
 import jax
 import numpy as np
@@ -70,3 +70,28 @@ def torch_vmap(
       t.mul_(momentum).add_(g)
       p.sub_(t, alpha=rate)
   return torch.cat([p.flatten(1) for p in many], 1).numpy()
+
+
+def reconstructor_steps(widths, theta, images, count):
+  """Steps of an mlp with GELU, sigmoid and MAE + MSE, by fused AdamW."""
+  device = "cuda" if torch.cuda.is_available() else "cpu"
+  layers = []
+  for i, o in zip(widths[:-1], widths[1:]):
+    layers += [torch.nn.Linear(i, o), torch.nn.GELU(approximate="tanh")]
+  network = torch.nn.Sequential(*layers[:-1], torch.nn.Sigmoid()).to(device)
+  optimizer = torch.optim.AdamW(
+    network.parameters(), 1e-3, weight_decay=1e-2, fused=True
+  )
+  x = torch.tensor(theta, device=device)
+  z = torch.tensor(images.reshape(len(images), -1), device=device)
+
+  def run():
+    for _ in range(count):
+      optimizer.zero_grad()
+      error = network(x) - z
+      (error.abs().mean() + error.square().mean()).backward()
+      optimizer.step()
+    if device == "cuda":
+      torch.cuda.synchronize()
+
+  return run

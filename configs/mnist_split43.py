@@ -18,4 +18,8 @@ def get_config(arg: str = ""):
   config.split.update(
     accuracy=1000, targets=1000, fixed=1000, shadow=10_000, seed=43
   )
+  config.reconstructors.gram = default.GRAM_RECONSTRUCTOR
+  if arg == "gram":
+    del config.reconstructors.bilinear
+    return config
   return default.quick(config) if default.is_quick(arg) else config

@@ -29,7 +29,8 @@ def get_config(arg: str = ""):
     "report",
   )
   config.evaluation.eta = 1e-3
-  del config.reconstructors.mlp, config.reconstructors.notebook
+  for other in ("mlp", "notebook", "gram"):
+    del config.reconstructors[other]
   config.simulations.simulation = dict(default.SIMULATION, targets=100)
   config.simulations.refined = dict(
     default.SIMULATION, targets=100, starts=("bilinear", "class_means")

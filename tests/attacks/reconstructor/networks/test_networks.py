@@ -76,7 +76,9 @@ def test_parameter_counts():
     "bilinear": trunk + (16 * 4 + 4) + (16 * 64 + 64) + 64 * 4,
     "gram": 64 * 3 + 64 * 4  # basis and scales
     + (4 * 3 + 16 + 4 + 25 + 1) * 16 + 16 + 16 * 16 + 16  # trunk
-    + (16 + 4) * 16 + 16 + 2 * (16 * 4 + 4 + 16 * 64 + 64),  # second pass
+    + (16 * 4 + 4 + 16 * 64 + 64)  # first pass, and what the second looks at
+    + (64 * 2 + 2) + (16 * 8 + 8) + (4 + 2 + 8) * 8 + 8 + (8 * 8 + 8)
+    + (8 * 4 + 4 + 8 * 64 + 64),
     "conv": (4 + 32 + 5 + 20) * 16 + 4 * 16  # encoders, the kernel sketched
     + 16 * 16 + 16
     + (16 + 4 + 16) * 128 + 128  # hints: trunk, bias, 4 by 4 products
@@ -161,10 +163,13 @@ def test_gram_equals_its_formula():
         [np.log(size)],
       ]
     )
-    x, kernel = gelu(dense("Dense_0", x)), kernel * params["scale"]
+    x, kernel = gelu(dense("Dense_0", x)), kernel * params["scale"].T
     logits = kernel @ dense("errors_0", x) + dense("free_0", x)
-    answer = kernel.T @ (1 / (1 + np.exp(-logits)))
-    x = gelu(dense("Dense_1", np.concatenate([x, answer])))
+    drawing = 1 / (1 + np.exp(-logits))
+    x = np.concatenate(
+      [kernel.T @ drawing, dense("Dense_1", drawing), dense("Dense_2", x)]
+    )
+    x = gelu(dense("Dense_4", gelu(dense("Dense_3", x))))
     logits += kernel @ dense("errors_1", x) + dense("free_1", x)
     expected = 1 / (1 + np.exp(-logits))
     np.testing.assert_allclose(image.ravel(), expected, atol=1e-4)
