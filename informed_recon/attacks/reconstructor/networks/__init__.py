@@ -55,6 +55,23 @@ def defaults(name: str) -> dict[str, Any]:
   return {key: value for key, value in known.items() if value is not NEEDED}
 
 
+def first_kernel(layout: tuple[tree.Leaf, ...], pixels: int) -> tree.Leaf:
+  """Where the kernel (pixels, units) of a dense first layer lies.
+
+  Raises:
+    UserError: the released model has no such layer.
+  """
+  # After convolutions a dense layer may by chance have as many inputs.
+  dense = all(len(leaf.shape) <= 2 for leaf in layout)
+  for leaf in layout if dense else ():
+    if len(leaf.shape) == 2 and leaf.shape[0] == pixels:
+      return leaf
+  raise UserError(
+    f"this reconstructor needs a released model whose first layer is "
+    f"fully connected on {pixels} inputs; use network=mlp for others"
+  )
+
+
 def _network(name: str) -> type[nn.Module]:
   network = registry.find("attacks.reconstructor.networks", name).Network
   own = getattr(network, "__dataclass_fields__", ())

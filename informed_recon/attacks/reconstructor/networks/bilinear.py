@@ -20,8 +20,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from informed_recon import tree
+from informed_recon.attacks.reconstructor.networks import first_kernel
 from informed_recon.models import activation
-from informed_recon.types import UserError
 
 TINY = dict(width=16)
 SCALE_INIT = 0.1  # of s: the bilinear path starts small beside the sigmoid
@@ -55,15 +55,3 @@ class Network(nn.Module):
     logits = jnp.einsum("bph,ph,bh->bp", weights, scale, errors)
     logits = logits + nn.Dense(pixels, name="free")(x)
     return nn.sigmoid(logits).reshape(-1, *self.record_shape)
-
-
-def first_kernel(layout: tuple[tree.Leaf, ...], pixels: int) -> tree.Leaf:
-  # After convolutions a dense layer may by chance have as many inputs.
-  dense = all(len(leaf.shape) <= 2 for leaf in layout)
-  for leaf in layout if dense else ():
-    if len(leaf.shape) == 2 and leaf.shape[0] == pixels:
-      return leaf
-  raise UserError(
-    f"this reconstructor needs a released model whose first layer is "
-    f"fully connected on {pixels} inputs; use network=mlp for others"
-  )

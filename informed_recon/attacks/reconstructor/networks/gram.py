@@ -24,13 +24,11 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from informed_recon import tree
-from informed_recon.attacks.reconstructor.networks.bilinear import (
-  SCALE_INIT,
-  first_kernel,
-)
+from informed_recon.attacks.reconstructor.networks import first_kernel
 from informed_recon.models import activation
 
 TINY = dict(width=16, rank=3, passes=2, look=8)
+SCALE_INIT = 0.1  # of s: the kernel starts small beside the sigmoid
 SMALL = 1e-12  # of the mean square: all parameters may be as in the mean model
 
 
