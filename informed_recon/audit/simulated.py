@@ -8,6 +8,7 @@ where the second search comes back to the first one's answer.
 
 import dataclasses
 import threading
+import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from informed_recon.attacks import simulation
-from informed_recon.attacks.identifiability import columns
+from informed_recon.attacks.identifiability import COLUMNS
 from informed_recon.audit import frame as frames
 from informed_recon.audit.training import Training, floats
 from informed_recon.types import Records
@@ -85,7 +86,7 @@ def search(
     batch=min(batch, len(chosen), max(fits // ROUNDS, LEAST)),
     until=deadline,
   )
-  determined = _determined(training, frame, fixed)
+  determined = _determined(training, frame, fixed, deadline)
   for k, answer in answers:
     settled = plan.settle(k, answer)
     if settled is not None:
@@ -96,7 +97,7 @@ def search(
         found = found._replace(confident=False)
       if found.confident:
         sure = determined(settled[0], chosen[at], distance[at])
-        found = found._replace(confident=sure)
+        found = found._replace(confident=bool(sure), ended=sure is not None)
       yield int(chosen[at]), found
     if plan.over():
       break
@@ -104,18 +105,30 @@ def search(
     yield int(chosen[at]), _found(frame, answer, None)._replace(ended=False)
 
 
-def _determined(training: Training, frame, fixed: Records):
+def _determined(training: Training, frame, fixed: Records, deadline: float):
   """(answer, record, distance) -> whether the release tells this record from
   all near it, by the least singular value of the training's Jacobian, and from
   those with the sign of one feature, or of all, turned. The check by a second
-  search may miss a combination of features that its move left alone."""
+  search may miss a combination of features that its move left alone. None where
+  time ends before it is known."""
 
   @jax.jit
-  def jacobian(fixed, u, label, index):
+  def derivatives(fixed, u, label, index, directions):
     def end(u):
       return training.simulate(fixed, Records(u, label), index)
 
-    return columns(end, u)
+    _, forward = jax.linearize(end, u)
+    return jax.vmap(forward)(directions)
+
+  def jacobian(u, label, index) -> np.ndarray | None:
+    """(d, P), a few rows at a time; None where time ends before."""
+    rows, basis = [], np.eye(len(u), dtype=np.float32)
+    for start in range(0, len(u), COLUMNS):
+      if time.monotonic() > deadline:
+        return None
+      some = np.take(basis, range(start, start + COLUMNS), 0, mode="clip")
+      rows.append(np.asarray(derivatives(fixed, u, label, index, some)))
+    return np.concatenate(rows)[: len(u)]
 
   @jax.jit
   def misses(fixed, theta, rows, label, index):
@@ -125,20 +138,21 @@ def _determined(training: Training, frame, fixed: Records):
 
     return jax.lax.map(miss, rows, batch_size=8)
 
-  def determined(answer, index, distance) -> bool:
+  def determined(answer, index, distance) -> bool | None:
     if 4 * len(answer.x) * len(training.theta) > JACOBIAN:
       return False
-    rows = jacobian(fixed, answer.x, answer.y, np.int32(index))
-    least, most = _extremes(np.asarray(rows))
+    rows = jacobian(answer.x, answer.y, np.int32(index))
+    if rows is None:
+      return None
+    least, most = _extremes(rows)
     noise = max(answer.residual, 1e-5) * distance + 1e-6 * most
     if not FAR * least > noise:
       return False
     turned = _turned(frame, answer.x)
     if not len(turned):
       return True
-    turned = np.resize(
-      turned, (len(answer.x) + 1, len(answer.x))
-    )  # one program
+    d = len(answer.x)
+    turned = np.resize(turned, (d + 1, d))  # always as many: one program
     given = training.theta, turned, answer.y, np.int32(index)
     return not (misses(fixed, *given) <= MARGIN * noise).any()
 
