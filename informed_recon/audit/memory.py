@@ -13,6 +13,7 @@ import numpy as np
 
 from informed_recon.audit.simulated import SEARCH, Found
 from informed_recon.storage import files
+from informed_recon.types import UserError
 
 _memories: dict[str, "Memory"] = {}
 
@@ -36,12 +37,18 @@ def recall(workdir, theta, x, y, kind: str) -> Memory:
     kind: what else the answers depend on.
 
   Raises:
-    UserError: the file in the folder is damaged.
+    UserError: the folder cannot be made, or its file is damaged.
   """
   digest = _digest(theta, x, y, kind)
   path = None
   if workdir is not None:
     path = pathlib.Path(workdir) / f"audit-{digest[:16]}.npz"
+    try:
+      path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+      raise UserError(
+        f"cannot make the folder {workdir}: {error.strerror}"
+      ) from None
   known = _memories.get(digest)
   if known is None:
     known = Memory({}, np.full(len(x), np.nan), None)

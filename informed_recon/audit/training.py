@@ -155,11 +155,16 @@ def prepare(
 
   @jax.jit
   def side_by_side(keys, x, y):
-    return jax.lax.map(lambda a: call(*a), (keys, x, y), batch_size=BLOCK)
+    def one(given):
+      return call(key if key_known else given[0], *given[1:])
+
+    return jax.lax.map(one, (keys, x, y), batch_size=BLOCK)
 
   def many(seeds, x, y) -> np.ndarray:
-    keys = [drawn(s) for s in seeds]
-    keys = jnp.stack(keys) if isinstance(key, jax.Array) else np.array(keys)
+    # A key that is known may be anything, and is no argument of the program.
+    keys = np.zeros(len(x))
+    if not key_known:
+      keys = jnp.stack([jnp.asarray(drawn(s)) for s in seeds])
     return np.asarray(side_by_side(keys, jnp.asarray(x), jnp.asarray(y)))
 
   return Training(

@@ -50,6 +50,12 @@ def test_another_process_goes_on_from_the_folder(tmp_path, monkeypatch):
     doors.audit(train, X, Y, records=[3], workdir=tmp_path)
 
 
+def test_a_folder_that_cannot_be(tmp_path):
+  (tmp_path / "file").write_text("")
+  with pytest.raises(UserError, match="cannot make the folder"):
+    doors.audit(train, X, Y, records=[3], workdir=tmp_path / "file/below")
+
+
 def test_another_release_takes_up_nothing(tmp_path):
   doors.audit(train, X, Y, records=[3], workdir=tmp_path)
   other = jax.random.key(1)

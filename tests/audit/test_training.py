@@ -99,6 +99,20 @@ def test_a_function_that_wants_all_its_records():
   assert "No verdict" in found.statement
 
 
+@pytest.mark.parametrize("key", ["a name", 3, jax.random.PRNGKey(1)])
+def test_keys_of_any_kind_for_a_function_without_derivative(key):
+  def train(key, x, y):
+    seed = 7 if isinstance(key, str) else key
+    seed = jax.random.key(seed) if np.ndim(seed) == 0 else seed
+    return _until(seed, x, y)
+
+  found = doors.audit(train, X, Y, records=[0], key=key)
+  assert set(found.table.attack) == {"shadow_ridge"}
+  if not isinstance(key, str):
+    secret = doors.audit(train, X, Y, records=[0], key=key, key_known=False)
+    assert "a key of its own" in secret.statement
+
+
 def test_a_secret_key_that_the_release_depends_on():
   found = doors.audit(_plain, X, Y, records=[0, 5], key_known=False)
   assert "the key is secret, and with another one" in found.statement
