@@ -1,9 +1,11 @@
 """What the stationarity attack finds, by how the released model was trained.
 
-python -m bench.stationarity [--quick] [--trained] [--targets=100] [--keep=FILE]
+python -m bench.stationarity [--quick] [--trained] [--targets=100]
+  [--minutes=0] [--row=0,3] [--keep=FILE]
 
-Embedded MNIST digits; every released model has an initialisation of its own,
-which the attack does not see, and no shadow model is trained.
+Embedded MNIST digits, above 4,000 records the TFDS set; every released model
+has an initialisation of its own, which the attack does not see, and no shadow
+model is trained.
 
   converged  784-W-10 trained on in float64 to a gradient of 1e-9, l2 = 1e-3
   trained    (--trained) 784-10-10 in float32: mini-batches of 100 in a secret
@@ -11,7 +13,10 @@ which the attack does not see, and no shadow model is trained.
              records, by steps, l2 and activation
 
 `below_oracle` counts answers nearer to the target than every known record.
-`stated` is the median error (MSE) that the attack states of its own answers.
+`stated` is the median error (MSE) that the attack states of its own answers,
+`self_check` the area under the ROC curve with which that error tells answers of
+an MSE of at most 0.01 from the others. With `--minutes` a row ends with the
+targets that were done by then; `--row` takes some rows alone, by number.
 """
 
 import time
@@ -20,6 +25,7 @@ import jax
 import numpy as np
 import optax
 from absl import app, flags
+from sklearn import metrics
 
 from bench import printed
 from informed_recon import data, models, prng, splits, tree
@@ -30,13 +36,16 @@ from informed_recon.types import Records
 
 _TRAINED = flags.DEFINE_bool("trained", False, "as people train, in float32")
 _TARGETS = flags.DEFINE_integer("targets", 100, "of each setting")
+_MINUTES = flags.DEFINE_float("minutes", 0.0, "of a row, about; 0: no limit")
+_ROW = flags.DEFINE_list("row", [], "numbers of rows, from 0; empty: all")
 flags.DEFINE_bool("quick", False, "three targets of one setting")
 flags.DEFINE_string("keep", "", "file for the rows as well")
-L2, EXACT = 1e-3, 1e-6
+L2, EXACT, NEAR = 1e-3, 1e-6, 1e-2
 CONVERGED = [  # known records, activation, width
   *((200, name, 10) for name in ("elu", "tanh", "softplus")),
-  (200, "elu", 100),
-  (1000, "elu", 10),
+  *((200, "elu", width) for width in (30, 100)),
+  *((1000, name, 10) for name in ("elu", "tanh", "softplus")),
+  (10_000, "elu", 10),
 ]
 TRAINED = [  # steps, l2, activation
   *((steps, L2, "elu") for steps in (2000, 6000, 20_000)),
@@ -49,12 +58,12 @@ TRAINED = [  # steps, l2, activation
 def main(argv):
   del argv
   quick, count = flags.FLAGS.quick, _TARGETS.value
-  if _TRAINED.value:
-    cases = [(500, L2, "elu")] if quick else TRAINED
-    rows = (trained(*case, 3 if quick else count) for case in cases)
-  else:
-    cases = CONVERGED[:1] if quick else CONVERGED
-    rows = (converged(*case, 3 if quick else count) for case in cases)
+  make, cases = (trained, TRAINED) if _TRAINED.value else (converged, CONVERGED)
+  if quick:
+    cases = [(500, L2, "elu")] if _TRAINED.value else CONVERGED[:1]
+  if _ROW.value:
+    cases = [cases[int(row)] for row in _ROW.value]
+  rows = (make(*case, 3 if quick else count) for case in cases)
   printed(rows, flags.FLAGS.keep)
 
 
@@ -72,7 +81,10 @@ def network(activation: str, width: int, shape):
 
 def shared(known: int, count: int):
   """(known records, targets, the targets' ids), as every config splits."""
-  records = data.load(data.DataSpec("mnist_sample")).records
+  spec = data.DataSpec("mnist_sample")
+  if known > 4000:
+    spec = data.DataSpec("tfds", name="mnist")
+  records = data.load(spec).records
   cut = dict(accuracy=250, targets=100, fixed=known, shadow=0, seed=42)
   parts = splits.split(len(records.y), **cut)
   ids = parts.targets[:count]
@@ -83,18 +95,20 @@ def shared(known: int, count: int):
 def converged(known: int, activation: str, width: int, count: int) -> dict:
   fixed, targets, ids = shared(known, count)
   model, loss = network(activation, width, fixed.x.shape[1:])
-  released, gradients = [], []
-  for x, y, i in zip(*targets, ids):
+  gradients = []
+
+  def one(x, y, i):
     params, gradient = stationary.minimise(
       loss,
       model.init(jax.random.fold_in(prng.root(0), int(i))),
       *(np.append(fixed.x, x[None], 0), np.append(fixed.y, y)),
       l2=L2,
     )
-    released.append(jax.tree.map(np.asarray, params))
     gradients.append(gradient)
+    return params
+
   case = dict(case="converged", known=known, activation=activation, width=width)
-  row = attacked(loss, released, fixed, targets, L2)
+  row = attacked(loss, one, fixed, targets, ids, L2)
   return case | dict(largest_gradient=max(gradients)) | row
 
 
@@ -106,35 +120,29 @@ def trained(steps: int, l2: float, activation: str, count: int) -> dict:
   )
   threat = ensemble.Threat(shared_init=False, shared_order=False)
   # One by one: a step of many small models leaves the cache.
-  one = jax.jit(ensemble.make_one(loop.make_train(model, spec), threat))
+  train = jax.jit(ensemble.make_one(loop.make_train(model, spec), threat))
   like = jax.eval_shape(model.init, prng.root(0))
-  released = [
-    jax.tree.map(
-      np.asarray,
-      tree.unflatten(
-        one(
-          prng.root(0),
-          fixed,
-          Records(x, y),
-          np.int32(i),
-          recipe.HParams(0.1, l2),
-        ),
-        like,
-      ),
-    )
-    for x, y, i in zip(*targets, ids)
-  ]
+
+  def one(x, y, i):
+    hparams = recipe.HParams(0.1, l2)
+    row = train(prng.root(0), fixed, Records(x, y), np.int32(i), hparams)
+    return tree.unflatten(row, like)
+
   case = dict(case="trained", steps=steps, l2=l2, activation=activation)
-  return case | attacked(loss, released, fixed, targets, l2)
+  return case | attacked(loss, one, fixed, targets, ids, l2)
 
 
-def attacked(loss, released, fixed: Records, targets: Records, l2) -> dict:
-  """The attack's answers for all releases, in a row."""
-  start = time.perf_counter()
-  found = [
-    stationarity.reconstruct(loss, params, *fixed, l2=l2) for params in released
-  ]
-  seconds = time.perf_counter() - start
+def attacked(loss, release, fixed: Records, targets: Records, ids, l2) -> dict:
+  """What the attack says of `release(x, y, id)` of each target, in a row."""
+  begin, found, seconds = time.monotonic(), [], []
+  for x, y, i in zip(*targets, ids):
+    params = jax.tree.map(np.asarray, release(x, y, i))
+    start = time.perf_counter()
+    found.append(stationarity.reconstruct(loss, params, *fixed, l2=l2))
+    seconds.append(time.perf_counter() - start)
+    if 0 < 60 * _MINUTES.value < time.monotonic() - begin:
+      break
+  targets = Records(*(a[: len(found)] for a in targets))
   # Where nothing can be said, the mean known record.
   blind = fixed.x.mean(0)
   guess = [np.where(np.isfinite(r.x), r.x, blind).clip(0, 1) for r in found]
@@ -146,6 +154,8 @@ def attacked(loss, released, fixed: Records, targets: Records, l2) -> dict:
   label = np.array([r.y for r in found]) == targets.y
   vouched = np.array([r.identifiable for r in found])
   right = (mse <= EXACT) & label
+  stated = np.array([np.mean(np.square(r.error)) for r in found])
+  mixed = 0 < (mse <= NEAR).sum() < len(mse)
   return dict(
     targets=len(found),
     mse_median=float(np.median(mse)),
@@ -156,8 +166,9 @@ def attacked(loss, released, fixed: Records, targets: Records, l2) -> dict:
     labels_right=int(label.sum()),
     vouched=int(vouched.sum()),
     vouched_wrongly=int((vouched & ~right).sum()),
-    stated=float(np.median([np.mean(np.square(r.error)) for r in found])),
-    seconds_a_target=seconds / len(found),
+    stated=float(np.median(stated)),
+    self_check=metrics.roc_auc_score(mse <= NEAR, -stated) if mixed else None,
+    seconds_a_target=float(np.median(seconds)),
   )
 
 

@@ -80,3 +80,23 @@ def test_the_stage_wants_something_to_do(make_config, tmp_path):
   del config.stationarity.found
   with pytest.raises(UserError, match="config.stationarity is empty"):
     stages.build(config, tmp_path)
+
+
+@pytest.mark.slow
+def test_noise_of_private_training_flags_the_answers(make_config, tmp_path):
+  config = make_config(
+    **{
+      "training.privacy.mechanism": "dp_sgd",
+      "training.privacy.noise_multiplier": 1.0,
+      "training.l2": 1e-2,
+      "training.steps": 500,
+      "stationarity.found.tolerance": 0.0,
+      "stationarity.found.l2": 0.0,
+      "stationarity.found.targets": 6,
+    }
+  )
+  results = stages.run(config, tmp_path)
+  row = results["attacks"]["found"]
+  assert row["flagged_rate"] == 1 and row["trusted_wrong"] == 0
+  bound = results["privacy"]["success_upper"]["eta"]["tight"]
+  assert row["success_at_eta"]["rate"] <= bound

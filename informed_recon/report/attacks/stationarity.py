@@ -34,6 +34,12 @@ def show(run: Run, names: Sequence[str]) -> Shown:
   story, warnings = [], []
   for name, rows in kept.items():
     story.append(_says(name, run.results["attacks"][name], rows))
+    spec = run.experiment.config.stationarity[name]
+    if spec.tolerance:
+      story[-1] += (
+        " Its models are those of this run trained on, with weight decay "
+        f"{spec.l2:g}, until their gradient was at most {spec.tolerance:g}."
+      )
     short = np.median(rows["short"])
     if short > FAR:
       warnings.append(
