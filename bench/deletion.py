@@ -223,7 +223,7 @@ def compared(targets, public, ours, blind, informed) -> dict:
   spread = np.mean(known.var(0))
   stated = np.array([np.sqrt(np.mean(np.square(r.error))) for r in ours])
   right = np.array([np.allclose(r.y, y) for r, y in zip(ours, targets.y)])
-  sure = np.array(["is left" not in r.message for r in ours])
+  sure = np.array(["lost in" not in r.message for r in ours])
   result = dict(
     public=len(known),
     targets=len(x),
@@ -232,13 +232,14 @@ def compared(targets, public, ours, blind, informed) -> dict:
     oracle_error=float(np.median(oracle)),
     ours=row | dict(labels_right=int(np.sum(right))),
     z=float(np.sqrt(np.median(mse / stated**2))),
-    understood=dict(
+    informed=scored([r.x for r in informed])[1],
+  )
+  if targets.y.dtype.kind in "iu":
+    result["understood"] = dict(
       answers=int(sure.sum()),
       found=int((sure & (mse < oracle)).sum()),
       labels_right=int((sure & right).sum()),
-    ),
-    informed=scored([r.x for r in informed])[1],
-  )
+    )
   if blind is not None:
     result["baseline"] = scored(blind)[1]
   return result

@@ -70,7 +70,7 @@ class Experiment(NamedTuple):
   def privacy(self) -> dict:
     """What the config's training guarantees, as its mechanism states it."""
     training = self.config.training
-    settings = tuple(training.privacy.to_dict().items())
+    settings = json.dumps(training.privacy.to_dict())
     return dict(_statement(settings, training.steps))
 
   def training(self) -> tuple[Recipe, HParams]:
@@ -93,6 +93,7 @@ class Experiment(NamedTuple):
         f"training.l2 must be at least 0 and finite, got {traced.l2}"
       )
     static |= {k: private[k] for k in ("mechanism", "sampling_probability")}
+    static["mechanism_options"] = private.get("options", {})
     return Recipe(**static), traced
 
   def train(
@@ -161,9 +162,9 @@ class Experiment(NamedTuple):
 
 
 @functools.cache
-def _statement(settings: tuple, steps: int) -> Mapping:
+def _statement(settings: str, steps: int) -> Mapping:
   """What a mechanism guarantees; the accounting takes seconds, once."""
-  private = dict(settings)
+  private = json.loads(settings)
   mechanism = registry.find("training.mechanisms", private["mechanism"])
   return mechanism.statement(private, steps)
 

@@ -31,6 +31,8 @@ class Recipe:
   products: str = "float32"
   mechanism: str = "none"  # file name in informed_recon/training/mechanisms/
   sampling_probability: float = 1.0  # of a record in a step; dp_sgd
+  # Of a mechanism that has any.
+  mechanism_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 class HParams(NamedTuple):

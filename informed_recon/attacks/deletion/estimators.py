@@ -18,8 +18,6 @@ from informed_recon.types import Reconstruction, UserError
 
 REFITS = 32  # fits to public records, that show what a solver leaves
 SHARE = 0.8  # of the public records in each
-LOUD = 2.0  # times the noise that the second singular value may be
-LOST = 0.7  # share of the gradient left, above which little was understood
 
 
 class Model(NamedTuple):
@@ -82,6 +80,8 @@ def reconstruct(
   a, b = models
   if a.weights.shape != b.weights.shape:
     raise UserError("before and after must tell the same classes apart")
+  if np.array_equal(a.weights, b.weights):
+    raise UserError("before and after are the same model: nothing was deleted")
   bias = a.problem.intercept is not None
   inputs = np.hstack([x, np.ones((len(x), 1))]) if bias else x
   scale = missing.column_scale(inputs)
@@ -306,23 +306,12 @@ def _answer(model: Model, seen, inputs, y, scale, bias) -> Reconstruction:
     if not named and response.size == 1:
       response = response.item()
     candidates.append(((reading.x * scale)[:d], response))
-  doubts = [posterior.UNCHECKED]
-  if best.unexplained > LOUD:
-    doubts.append(
-      "the difference of the two models is not one record's: they differ in "
-      "more, or the public records are of another distribution"
-    )
-  if best.residual > LOST:
-    doubts.append(
-      f"a share of {best.residual:.2f} of the gradient is left: the record is "
-      "lost in what the solver leaves, its label and error with it"
-    )
   return Reconstruction(
     *candidates[0],
     identifiable=False,
     residual=best.residual,
     candidates=tuple(candidates),
-    message="; ".join(doubts),
+    message=posterior.said(best, named),
     error=(best.error * scale)[:d],
     checked=False,
   )

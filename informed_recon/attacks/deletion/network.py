@@ -154,7 +154,7 @@ def _read(first, second, n, layer, gradient) -> Reconstruction:
     identifiable=False,
     residual=best.residual,
     candidates=candidates,
-    message=posterior.UNCHECKED,
+    message=posterior.said(best, True),
     error=best.error[:d].reshape(shape),
     checked=False,
   )

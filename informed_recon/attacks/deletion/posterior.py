@@ -31,6 +31,8 @@ FAILURES = 10  # dampings tried in one
 ENOUGH = 1e-4  # of -2 log posterior density, that a step must gain
 
 
+LOUD = 2.0  # times the noise that the second singular value may be
+LOST = 0.7  # share of the gradient left, above which little was understood
 UNCHECKED = (
   "the record is as good as its stated error, if the public records are of the "
   "training records' distribution, which nothing checks"
@@ -144,6 +146,22 @@ def _with_residual(reading: Reading, seen: Seen) -> Reading:
   left = seen.gradient - np.outer(reading.x, reading.delta)
   share = np.linalg.norm(left) / np.linalg.norm(seen.gradient)
   return reading._replace(residual=float(share))
+
+
+def said(best: Reading, several: bool) -> str:
+  """What a user should know of an answer, chosen from `several` or not."""
+  doubts = [UNCHECKED]
+  if best.unexplained > LOUD:
+    doubts.append(
+      "the difference of the two models is not one record's: they differ in "
+      "more, or the public records are of another distribution"
+    )
+  if several and best.residual > LOST:
+    doubts.append(
+      f"a share of {best.residual:.2f} of the gradient is left: the record is "
+      "lost in the noise, its label and stated error with it"
+    )
+  return "; ".join(doubts)
 
 
 class _White(NamedTuple):

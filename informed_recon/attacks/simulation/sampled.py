@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from informed_recon.models import Model
+from informed_recon.training import batches
 from informed_recon.training.mechanisms import none
 from informed_recon.training.recipe import Gradient, Recipe
 from informed_recon.types import UserError
@@ -51,15 +52,15 @@ def sampled_gradient(
     n = len(y)
     if sample >= n:
       return whole(keys, step, params, fixed, target, hparams)
-    total = none.of_fixed(model, stop(params), x, y, jnp.ones(n))
+    total = batches.of_fixed(model, stop(params), x, y, jnp.ones(n))
     # In turn: what a step leaves out adds up to less than it would always.
     turn = (sample * step + jnp.arange(sample)) % n
     weight = n / sample * jnp.ones(n)[turn]
-    part = none.of_fixed(model, params, x[turn], y[turn], weight)
+    part = batches.of_fixed(model, params, x[turn], y[turn], weight)
     # The value of the one and the derivative of the other.
     total = jax.tree.map(lambda t, p: t + (p - stop(p)), total, part)
     if target is not None:
-      total = none.with_target(model, params, total, target)
+      total = batches.with_target(model, params, total, target)
     size = n + (target is not None)
     return jax.tree.map(lambda g, p: g / size + hparams.l2 * p, total, params)
 

@@ -173,7 +173,11 @@ def test_baseline_is_the_record_that_moves_most():
     (dict(records=2), "records must be"),
     (dict(records=10.5), "records must be"),
     (dict(after=linear_model.Ridge()), "same estimator"),
-    (dict(gram=np.eye(6)), "linear and ridge"),
+    (dict(), "same model"),
+    (
+      dict(gram=np.eye(6), after=linear_model.LogisticRegression(C=2.0)),
+      "linear and ridge",
+    ),
     (
       dict(before=linear_model.LogisticRegression(class_weight="balanced")),
       "class weights",
