@@ -70,6 +70,7 @@ setup(
     "scikit-learn>=1.5",
     "scipy>=1.13",
     "tensorflow-datasets>=4.9.7",
+    "threadpoolctl>=3.1",
     "tqdm>=4.66",
   ],
   extras_require={

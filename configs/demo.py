@@ -25,8 +25,9 @@ def get_config(arg: str = ""):
     "evaluate",
     "report",
   )
+  config.reconstructors = dict(gram=default.GRAM_RECONSTRUCTOR)
   config.simulations.refined = dict(
-    default.SIMULATION, targets=4, starts=("bilinear", "class_means"), steps=25
+    default.SIMULATION, targets=4, starts=("gram", "class_means"), steps=25
   )
   config.stationarity.converged = dict(
     default.STATIONARITY, targets=2, tolerance=1e-8, l2=1e-2

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from informed_recon.attacks.convex import fitting as training
 from informed_recon.attacks.convex import inputs, missing
@@ -70,6 +71,9 @@ def prepare(
   )
 
 
+# Its matrices are small: BLAS threads that wait for a busy core take ten times
+# as long as one alone.
+@threadpool_limits.wrap(limits=1, user_api="blas")
 def reconstruct(shared: Shared, weights, intercept) -> Reconstruction:
   """The most probable record, given noisy coefficients.
 
