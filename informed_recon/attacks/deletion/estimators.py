@@ -12,7 +12,7 @@ from informed_recon.attacks import sklearn as closed_form
 from informed_recon.attacks.convex import glm, missing
 from informed_recon.attacks.convex.inputs import Problem
 from informed_recon.attacks.deletion import posterior
-from informed_recon.attacks.sklearn import problems
+from informed_recon.attacks.sklearn import problems, transformers
 from informed_recon.attacks.sklearn.estimators import plain
 from informed_recon.types import Reconstruction, UserError
 
@@ -94,7 +94,7 @@ def reconstruct(
     else:
       seen = _exact(models, gram, scale)
     result = _answer(models[0], seen, inputs / scale, y, scale, bias)
-  return closed_form._unscale(result, scalers) if scalers else result
+  return transformers.undone(result, scalers, x) if scalers else result
 
 
 def _count(records) -> int:

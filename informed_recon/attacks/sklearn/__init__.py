@@ -11,29 +11,22 @@ problem is put together, solved and undone:
   so does everybody's, so each label is tried and the one that explains the
   weights is kept. Weights given to `fit` are not stored by estimators; who
   knows them passes `sample_weight` and `target_weight`.
-- Pipeline of scalers and one of these: the attack runs on scaled features and
-  the scaling is undone. A scaler that was fitted with the target among its
-  records gives the target away by itself: n mean_ minus the known sum is every
-  feature exactly, whatever the model is, and min, max or quantiles show each
-  feature in which the target is extreme.
+- Pipeline of transformers and one of these: the attack runs on what the
+  predictor saw, and the transformers are undone (`transformers`). A scaler that
+  was fitted with the target among its records gives the target away by itself:
+  n mean_ minus the known sum is every feature exactly, whatever the model is,
+  and min, max or quantiles show each feature in which the target is extreme.
 """
 
 import numpy as np
 from scipy import sparse
-from sklearn import pipeline, preprocessing
+from sklearn import compose, pipeline
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
 from informed_recon.attacks.convex import closed_form, leave_one_out
-from informed_recon.attacks.sklearn import problems
+from informed_recon.attacks.sklearn import problems, transformers
 from informed_recon.types import Reconstruction, UserError
-
-_SCALERS = (
-  preprocessing.StandardScaler,
-  preprocessing.MinMaxScaler,
-  preprocessing.MaxAbsScaler,
-  preprocessing.RobustScaler,
-)
 
 
 def _weighted(problem, class_weight, classes, known_y):
@@ -66,22 +59,6 @@ def _weighted(problem, class_weight, classes, known_y):
       message=f"{len(good)} labels explain the weights; see candidates",
     )
   return best
-
-
-def _unscale(result: Reconstruction, scalers) -> Reconstruction:
-  def undo(x):
-    x = np.asarray(x)[None]
-    for scaler in reversed(scalers):
-      x = scaler.inverse_transform(x)
-    return x[0]
-
-  # Scalers are affine, feature by feature.
-  units = np.abs(undo(np.ones_like(result.x)) - undo(np.zeros_like(result.x)))
-  return result._replace(
-    x=undo(result.x),
-    error=None if result.error is None else result.error * units,
-    candidates=tuple((undo(x), y) for x, y in result.candidates),
-  )
 
 
 def _leak(scalers, known_x) -> str:
@@ -118,6 +95,14 @@ def _columns(first, known_x) -> np.ndarray:
       )
   if known_x is None:
     raise UserError("known_x must be given")
+  if isinstance(first, transformers.MIXED):
+    shape = np.shape(known_x)
+    if len(shape) != 2 or shape[1] != first.n_features_in_:
+      raise UserError(
+        f"known_x has shape {shape}; the pipeline was fitted on "
+        f"{first.n_features_in_} columns"
+      )
+    return known_x
   if sparse.issparse(known_x):
     known_x = known_x.toarray()
   try:
@@ -138,10 +123,11 @@ def _columns(first, known_x) -> np.ndarray:
 
 
 def unfold(estimator, known_x):
-  """Checks an estimator, takes a pipeline apart and scales the known records.
+  """Checks an estimator, takes a pipeline apart and transforms the known
+  records.
 
   Returns:
-    (predictor, scalers, scaled known_x).
+    (predictor, transformers before it, transformed known_x).
 
   Raises:
     UserError: not fitted, not supported, or known_x has wrong columns.
@@ -154,21 +140,32 @@ def unfold(estimator, known_x):
     raise UserError(
       f"not a fitted scikit-learn estimator: {type(estimator).__name__}"
     ) from None
-  scalers = []
+  steps = []
   estimator = getattr(estimator, "best_estimator_", estimator)  # of a search
   if isinstance(estimator, pipeline.Pipeline):
-    steps = [s for _, s in estimator.steps if s not in (None, "passthrough")]
-    *scalers, estimator = steps
-    for scaler in scalers:
-      if not isinstance(scaler, _SCALERS):
-        raise UserError(
-          f"pipeline step {type(scaler).__name__} cannot be undone; supported "
-          f"are {', '.join(c.__name__ for c in _SCALERS)}"
-        )
-  x = _columns((scalers or [estimator])[0], known_x)
-  for scaler in scalers:
-    x = scaler.transform(x)
-  return estimator, scalers, x
+    *steps, estimator = _flat(estimator)
+  x = _columns((steps or [estimator])[0], known_x)
+  if not steps:
+    return estimator, steps, x
+  try:
+    z = transformers.apply(steps, x)
+  except (TypeError, ValueError) as error:
+    raise UserError(
+      f"the pipeline cannot transform known_x: {str(error).splitlines()[0]}"
+    ) from None
+  transformers.check(steps, x, z)
+  return estimator, steps, z
+
+
+def _flat(estimator: pipeline.Pipeline) -> list:
+  """Steps that do something, those of inner pipelines among them."""
+  found = []
+  for _, step in estimator.steps:
+    if isinstance(step, pipeline.Pipeline):
+      found += _flat(step)
+    elif step not in (None, "passthrough"):
+      found.append(step)
+  return found
 
 
 def reconstruct(
@@ -204,10 +201,15 @@ def reconstruct(
 
   Cost: three fits of the estimator, one where a fit takes seconds.
   """
-  predictor, scalers, x = unfold(estimator, known_x)
   if known_y is None:
     raise UserError("known_y must be given")
   known_y = np.asarray(known_y)
+  given = dict(
+    sample_weight=sample_weight, target_weight=target_weight, decimals=decimals
+  )
+  if isinstance(estimator, compose.TransformedTargetRegressor):
+    return _responses_undone(estimator, known_x, known_y, given)
+  predictor, steps, x = unfold(estimator, known_x)
   if known_y.ndim == 2 and known_y.shape[1] == 1:
     known_y = known_y[:, 0]
   checked = problems.problem(
@@ -228,10 +230,29 @@ def reconstruct(
       message="the estimator cannot be fitted to the known records alone, so "
       "that nothing tells what its solver leaves behind",
     )
-  if scalers:
-    result = _unscale(result, scalers)
-  notes = [result.message, _leak(scalers, known_x)]
+  if steps:
+    result = transformers.undone(result, steps, x)
+  notes = [result.message, _leak(steps, known_x)]
   return result._replace(message="; ".join(n for n in notes if n))
+
+
+def _responses_undone(estimator, known_x, known_y, given) -> Reconstruction:
+  """Attacks the regressor inside, whose responses were transformed."""
+  try:
+    check_is_fitted(estimator)
+  except NotFittedError:
+    raise UserError("TransformedTargetRegressor is not fitted") from None
+  change = estimator.transformer_
+  y = change.transform(known_y.reshape(-1, 1))[:, 0]
+  found = reconstruct(estimator.regressor_, known_x, y, **given)
+
+  def back(y):
+    return float(change.inverse_transform(np.array([[y]]))[0, 0])
+
+  return found._replace(
+    y=found.y if found.y is None else back(found.y),
+    candidates=tuple((x, back(y)) for x, y in found.candidates),
+  )
 
 
 def audit(estimator, x, y) -> list[Reconstruction]:
@@ -249,8 +270,8 @@ def audit(estimator, x, y) -> list[Reconstruction]:
   Raises:
     UserError: as `reconstruct`.
   """
-  predictor, scalers, scaled = unfold(estimator, x)
+  predictor, steps, z = unfold(estimator, x)
   if getattr(predictor, "class_weight", None) is not None:
     raise UserError("audit estimators with class weights record by record")
-  found = leave_one_out.solve(problems.problem(predictor, scaled, y, unknown=0))
-  return [_unscale(r, scalers) if scalers else r for r in found]
+  found = leave_one_out.solve(problems.problem(predictor, z, y, unknown=0))
+  return [transformers.undone(r, steps, z) if steps else r for r in found]

@@ -189,7 +189,7 @@ def read(estimator):
     raise UserError(
       f"{type(estimator).__name__} has no closed-form attack; supported: "
       f"{known}, {', '.join(_CROSS_VALIDATED)}, OneVsRestClassifier, and a "
-      "Pipeline of scalers and one of them"
+      "Pipeline of transformers and one of them"
     )
   weights = estimator.coef_
   if hasattr(weights, "toarray"):

@@ -30,7 +30,7 @@ from sklearn.base import clone, is_classifier
 from informed_recon.attacks import sklearn as closed_form
 from informed_recon.attacks.convex import missing
 from informed_recon.attacks.convex.trust import WORST_ERROR
-from informed_recon.attacks.sklearn import residual
+from informed_recon.attacks.sklearn import residual, transformers
 from informed_recon.attacks.sklearn.estimators import read
 from informed_recon.types import Reconstruction
 
@@ -72,9 +72,9 @@ def reconstruct(
 
   Args:
     estimator: a fitted estimator of those that `attacks.sklearn` reads, or a
-      pipeline of scalers and one. Fitted on the known records with the target
-      after them; solvers that draw at random need an integer random_state, and
-      those that visit records in turn mind the order.
+      pipeline of transformers and one. Fitted on the known records with the
+      target after them; solvers that draw at random need an integer
+      random_state, and those that visit records in turn mind the order.
     known_x: (n, d) features of the known records.
     known_y: (n,) their labels or responses.
     starts: descents to try.
@@ -91,7 +91,7 @@ def reconstruct(
 
   Cost: 2 shadows + 40 starts (d + 1) fits at worst.
   """
-  predictor, scalers, x = closed_form.unfold(estimator, known_x)
+  predictor, steps, x = closed_form.unfold(estimator, known_x)
   direct = closed_form.reconstruct(estimator, known_x, known_y)
   classes = is_classifier(predictor)
   if direct.identifiable and classes:
@@ -129,7 +129,7 @@ def reconstruct(
         (pack(z, label), label) for z, label in learned.candidates[:2]
       )
     else:
-      yield pack(_scaled(direct.x, scalers), direct.y), direct.y
+      yield pack(_transformed(direct.x[None], steps), direct.y), direct.y
     picks = np.random.default_rng(seed).permutation(len(x))[:shadows]
     near = [np.linalg.norm(off(pack(x[i], y[i]), y[i])) for i in picks]
     yield from ((pack(x[i], y[i]), y[i]) for i in picks[np.argsort(near)])
@@ -151,11 +151,6 @@ def reconstruct(
     gap = float(gap / size)
     if gap < best.residual:
       error = _error(found.jac, max(gap, MATCH) * size, scale)
-      units = np.ones(len(scale))
-      for scaler in reversed(scalers):
-        ends = scaler.inverse_transform(np.stack([0 * units, units]))
-        units = np.abs(ends[1] - ends[0])
-        record = scaler.inverse_transform(record[None])[0]
       response = np.asarray(response).item()
       best = Reconstruction(
         record, response, gap <= MATCH, gap, ((record, response),)
@@ -163,8 +158,10 @@ def reconstruct(
       share = error / missing.column_spread(x)
       best = best._replace(
         identifiable=best.identifiable and bool(np.max(share) <= WORST_ERROR),
-        error=error * units,
+        error=error,
       )
+      if steps:
+        best = transformers.undone(best, steps, x)
     if best.identifiable:
       return best
   return best._replace(
@@ -179,7 +176,5 @@ def _error(jacobian, gap, scale) -> np.ndarray:
   return np.linalg.norm(back, axis=1) * gap * scale
 
 
-def _scaled(record, scalers):
-  for scaler in scalers:
-    record = scaler.transform(record[None])[0]
-  return record
+def _transformed(records, steps):
+  return transformers.apply(steps, records)[0] if steps else records[0]

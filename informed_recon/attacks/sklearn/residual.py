@@ -29,7 +29,7 @@ from sklearn.base import clone
 from informed_recon.attacks import sklearn as closed_form
 from informed_recon.attacks.convex import missing
 from informed_recon.attacks.convex import regression as regression
-from informed_recon.attacks.sklearn import problems
+from informed_recon.attacks.sklearn import problems, transformers
 from informed_recon.attacks.sklearn.estimators import read
 from informed_recon.types import Reconstruction, UserError
 
@@ -49,8 +49,9 @@ def reconstruct(
 
   Args:
     estimator: a fitted classifier of those that `attacks.sklearn` reads,
-      without class weights, or a pipeline of scalers and one. Fitted on the
-      known records with the target after them, if its solver minds the order.
+      without class weights, or a pipeline of transformers and one. Fitted on
+      the known records with the target after them, if its solver minds the
+      order.
     known_x: (n, d) features of the known records.
     known_y: (n,) their labels.
     shadows: fits to learn from.
@@ -67,7 +68,7 @@ def reconstruct(
 
   Cost: `shadows` fits, and some hundred small least-squares problems.
   """
-  predictor, scalers, x = closed_form.unfold(estimator, known_x)
+  predictor, steps, x = closed_form.unfold(estimator, known_x)
   y = np.asarray(known_y)
   problem = problems.problem(predictor, x, y)
   if not len(problem.labels) or problem.family.response is not None:
@@ -138,9 +139,7 @@ def reconstruct(
 
   def record(k):
     z = every[k].z * scale
-    for scaler in reversed(scalers):
-      z = scaler.inverse_transform(z[None])[0]
-    return z, problem.labels[k]
+    return transformers.undo(steps, z[None])[0], problem.labels[k]
 
   candidates = tuple(record(k) for k in order)
   return Reconstruction(
