@@ -36,6 +36,6 @@ def get_config(arg: str = ""):
     config = default.quick(config)
     config.split.update(targets=8, fixed=50, shadow=0)
     config.model.options.widths = (4, 8)
-    config.training.update(steps=300, batch_size=0, learning_rate=0.05)
+    config.training.update(steps=60, batch_size=0, learning_rate=0.05)
     config.stationarity.stationarity.targets = 2
   return config
