@@ -35,9 +35,9 @@ JACOBIAN = 4e9  # bytes that it may take; nothing larger is vouched for
 PART = 4096  # of its columns that are looked at in float64 at a time
 MEMORY = 2e9  # bytes that searches side by side may take
 BATCH = 8  # of them, at most
-# Few side by side where time is short: so that some come to their end, also
-# where they take longer than planned.
-ROUNDS, LEAST = 4, 2
+# Few side by side where time is short: answers come early, and some come to
+# their end also where they take longer than planned.
+ROUNDS, LEAST = 16, 2
 
 
 class Found(NamedTuple):
