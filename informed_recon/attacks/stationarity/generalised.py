@@ -42,7 +42,8 @@ def solve(problem: Problem, unknown: Unknown, target, found: Found):
   Returns:
     (`Found` of `CANDIDATES`, standard error of each number of the best z).
   """
-  few = Found(*(a[np.argsort(found.cost)[:CANDIDATES]] for a in found))
+  order = np.argsort(found.cost)[:CANDIDATES]
+  few = Found(*(a[order[np.isfinite(found.cost[order])]] for a in found))
   target, size = np.asarray(target), few.z.shape[1]
   mean, sharpness = _prior(problem, unknown, size)
   left = _left(problem, unknown, target, few)
@@ -62,7 +63,9 @@ def solve(problem: Problem, unknown: Unknown, target, found: Found):
   matrix, _ = polish.normal_equations(
     problem, unknown, few.z[best], few.y[best], left, posterior
   )
-  spread = variance(left) * np.diag(linalg.inv(matrix))
+  spread = np.full(size, np.inf)
+  if np.isfinite(matrix).all():
+    spread = variance(left) * np.diag(linalg.pinvh(matrix))
   scale = np.sqrt(target @ shape.apply(target))
   return few._replace(residual=np.sqrt(few.cost) / scale), np.sqrt(spread)
 
