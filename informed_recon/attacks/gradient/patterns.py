@@ -22,8 +22,9 @@ import jax.numpy as jnp
 import numpy as np
 
 SAME = 1e-8  # distance of vectors that count as one, over the largest entry
-COARSE = 1e-6  # the same of their differences, and of slopes
-MOST_CONDITION = 1e4  # of the v_i, as a matrix
+COARSE = 1e-6  # the same of their differences
+MOST_CONDITION = 1e8  # of the v_i, as a matrix: a fitted record's is short
+NEAR = 0.01  # how near to 0 or 1 a unit's share of a record is
 MOST_CELLS = 1500  # distinct vectors whose differences are looked at
 SPARE = 6  # differences beyond B that may be among the v_i
 MOST_TRIES = 3000  # choices of B among them
@@ -77,8 +78,7 @@ def _differences(h) -> np.ndarray:
 
 def _fitting(v, h, w, low, high):
   """(v, sign) if the rows of v, some with another sign, explain every unit."""
-  condition = np.linalg.cond(v)
-  if condition > MOST_CONDITION:
+  if np.linalg.cond(v) > MOST_CONDITION:
     return None
   slope = h @ np.linalg.inv(v)  # (m, B)
   v, on = v.copy(), np.empty(h.shape, bool)
@@ -86,7 +86,7 @@ def _fitting(v, h, w, low, high):
     for sign in (1, -1):
       share = (sign * slope[:, i] - low) / (high - low)  # 0 off, 1 on
       rounded = np.round(share)
-      near = np.abs(share - rounded).max() < COARSE * condition
+      near = np.abs(share - rounded).max() < NEAR
       if near and set(rounded) <= {0.0, 1.0}:
         v[i] *= sign
         on[:, i] = rounded > 0
