@@ -18,12 +18,11 @@ from informed_recon.storage import files
 ROOT = pathlib.Path(configs.__path__[0]).parent
 NAMES = sorted(m.name for m in pkgutil.iter_modules(configs.__path__))
 NAMES.remove("audit")  # of a user's own training function: launch/audit.py
-# One for each combination of stages and mechanism; `make test` builds the
-# others, `make test-all` runs them too.
+# Every stage and every mechanism is in one of these; `make test` builds the
+# other configs, `make test-all` runs them too.
 RUN = {
-  *("convex", "digits", "demo", "dp_curve", "dp_prior_aware"),
-  *("head_cifar10", "robust_mnist", "simulation_mnist", "simulation_reach"),
-  "stationarity_mnist",
+  *("convex", "demo", "dp_curve", "dp_prior_aware", "head_cifar10"),
+  "robust_mnist",
 }
 QUICK_RUNS = [
   pytest.param(name, marks=[] if name in RUN else [pytest.mark.slow])
@@ -183,14 +182,15 @@ def test_every_point_of_a_sweep_is_an_experiment_of_its_own(name, arg):
   assert module.CURVE in ("", *registry.names("report.curves"))
 
 
-def _combination(name):
+def _parts(name):
+  """Stages and mechanism of a config."""
   config = _load(name, "quick")
-  training = config.get("training")
-  return config.stages, training and training.privacy.mechanism
+  mechanism = "training" in config and config.training.privacy.mechanism
+  return {*config.stages, mechanism}
 
 
-def test_every_combination_of_stages_is_run():
-  assert {*map(_combination, RUN)} == {*map(_combination, NAMES)}
+def test_every_stage_and_every_mechanism_is_run():
+  assert set().union(*map(_parts, RUN)) == set().union(*map(_parts, NAMES))
 
 
 @pytest.mark.parametrize("name", sorted({*NAMES} - RUN))
