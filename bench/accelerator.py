@@ -12,6 +12,7 @@ piece's log and rows, `environment.json`, and every experiment's folder; a table
 of all is printed at the end. `--quick` shows on any machine that it works.
 """
 
+import argparse
 import hashlib
 import json
 import pathlib
@@ -21,16 +22,10 @@ import sys
 import time
 
 import numpy as np
-from absl import app, flags
 from tqdm import tqdm
 
 from informed_recon.storage import files
-from informed_recon.types import UserError
 
-_WORKDIR = flags.DEFINE_string("workdir", "runs/accelerator", "of all pieces")
-_MINUTES = flags.DEFINE_float("minutes", 8.0, "that this call may take")
-_ONLY = flags.DEFINE_list("only", [], "names of pieces; the others wait")
-_QUICK = flags.DEFINE_bool("quick", False, "smallest sizes, for any machine")
 GRACE = 20.0  # seconds that a piece has to stop in
 SAME = 500  # models that two processes train
 # Of the paper's 54,000 CIFAR-10 shadow models: a share that an hour would give.
@@ -81,17 +76,22 @@ def pieces(folder: pathlib.Path, quick: bool) -> dict[str, list[list[str]]]:
   }
 
 
-def main(argv):
-  del argv
-  folder = pathlib.Path(_WORKDIR.value).absolute()
-  every = pieces(folder, _QUICK.value)
-  unknown = sorted({*_ONLY.value} - every.keys())
+def main() -> None:
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("--workdir", default="runs/accelerator")
+  parser.add_argument("--minutes", type=float, default=8.0, help="of this call")
+  parser.add_argument("--only", action="append", help="name of a piece")
+  parser.add_argument("--quick", action="store_true")
+  args = parser.parse_args()
+  folder = pathlib.Path(args.workdir).absolute()
+  every = pieces(folder, args.quick)
+  unknown = sorted({*(args.only or ())} - every.keys())
   if unknown:
-    raise UserError(f"no piece {unknown[0]!r}; known: {', '.join(every)}")
+    parser.error(f"no piece {unknown[0]!r}; known: {', '.join(every)}")
   folder.mkdir(parents=True, exist_ok=True)
   _environment(folder)
-  end = time.monotonic() + 60 * _MINUTES.value
-  chosen = {name: every[name] for name in _ONLY.value or every}
+  end = time.monotonic() + 60 * args.minutes
+  chosen = {name: every[name] for name in args.only or every}
   for name, commands in tqdm(chosen.items(), desc="pieces"):
     for i, command in enumerate(commands):
       work(folder, f"{name}-{i}" if i else name, command, end)
@@ -177,4 +177,4 @@ def _environment(folder: pathlib.Path) -> None:
 
 
 if __name__ == "__main__":
-  app.run(main)
+  main()

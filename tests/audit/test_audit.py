@@ -101,6 +101,7 @@ def test_a_feature_that_training_does_not_see_is_not_vouched_for():
   assert not blind.table.confident.any()
 
 
+@pytest.mark.slow
 def test_a_sum_of_features_does_not_tell_them_apart():
   x, y = _moons()
   more = np.random.default_rng(1).normal(size=(len(x), 1))
@@ -116,6 +117,7 @@ def test_a_sum_of_features_does_not_tell_them_apart():
   assert not found.table.confident.any()
 
 
+@pytest.mark.slow
 def test_two_of_many_features_that_only_add_up():
   """The move of the second search leaves their difference alone, on purpose:
   only the Jacobian tells."""

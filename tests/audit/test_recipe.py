@@ -58,8 +58,8 @@ def _rows(real):
   "model, records",
   [
     (_Convolution(), _images()),
-    (_Layers, _rows(real=True)),
-    (_plain(), _rows(real=False)),
+    pytest.param(_Layers, _rows(real=True), marks=pytest.mark.slow),
+    pytest.param(_plain(), _rows(real=False), marks=pytest.mark.slow),
   ],
   ids=["linen", "nnx", "plain"],
 )

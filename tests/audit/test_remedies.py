@@ -45,6 +45,7 @@ def _score(params):
   return np.mean(np.argmax(hidden @ params["last"]["v"], 1) == Y)
 
 
+@pytest.mark.slow
 def test_other_trainings_on_the_same_records(tmp_path):
   more_x, more_y = np.concatenate([X, -X]), np.concatenate([Y, 1 - Y])
   found = doors.audit(

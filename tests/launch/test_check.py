@@ -35,6 +35,7 @@ def test_the_documented_mixer(mixer, capsys):
   assert "keeps the contract" in out and "parameters" in out
 
 
+@pytest.mark.slow
 def test_it_is_attacked_by_name(mixer, tiny_config, tmp_path):
   config = tiny_config()
   with config.unlocked():

@@ -20,6 +20,7 @@ def _config(**changes):
   return config
 
 
+@pytest.mark.slow  # test_damage.py runs one
 def test_coefficients_with_noise(tmp_path):
   config = _config(noise=1e-5)
   config.split.targets = 3

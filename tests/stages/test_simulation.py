@@ -65,9 +65,8 @@ def test_a_sample_finds_the_same_for_less(make_config, tmp_path):
   assert not np.array_equal(*ways)  # another Jacobian, not a lower price alone
 
 
-@pytest.mark.parametrize(
-  "search", [pytest.param(False, marks=pytest.mark.slow), True]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("search", [False, True])
 def test_unknown_initialisation(make_config, tmp_path, search):
   """Unknown, it is reported; among few, it is found."""
   config = make_config(

@@ -427,6 +427,7 @@ def test_a_bad_config_is_refused_before_anything_is_written(
   assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow  # configs: dp_curve runs
 def test_private_training_goes_all_the_way(tiny_config, tmp_path, monkeypatch):
   config = tiny_config(**DP_SGD, **{"reconstructors.bilinear.epochs": 1})
   counted, account = [], accounting.dpsgd_epsilon

@@ -118,6 +118,7 @@ def test_small_records_go_together(problem, monkeypatch):
   assert sizes(*problem)[-1] == 23
 
 
+@pytest.mark.slow
 def test_a_network_trained_in_pieces_ends_where_it_would_whole(monkeypatch):
   """As experiments have it, within a thousandth of what an attack reads."""
   rng = np.random.default_rng(0)

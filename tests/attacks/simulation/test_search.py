@@ -129,6 +129,7 @@ def test_finds_record_and_label(records, settings):
   assert_found(found, targets, limit=1e-3 if kinks else 1e-5)
 
 
+@pytest.mark.slow
 def test_adam_where_a_pixel_is_dark_in_all_records(records):
   """There its derivative is that of a root at 0."""
   fixed, targets = (Records(r.x.copy(), r.y) for r in records)
