@@ -28,6 +28,9 @@ from informed_recon.types import UserError
 EXPLAINED = 1e-6  # unexplained share of the gradient at which a batch is found
 WORTH_IT = 0.1  # share left by some units at which all are fitted
 RANK = 1e-7  # of the largest singular value, the least that counts
+SPARE = 3  # equations beyond the unknowns, to check a batch by
+SURE = 1e-4  # largest error of the records, over their size, to vouch for
+ARITHMETIC = 1e-12  # share of the gradient that rounding may leave
 ROWS = 40  # of the hidden units, this many a record are searched with
 EVALUATIONS = 200  # of the residuals, in a descent
 STARTS = ("patterns", "tensor", "random")
@@ -46,7 +49,7 @@ class Batch(NamedTuple):
   x: np.ndarray  # (B, d) records, in no order
   y: np.ndarray  # (B,) their responses
   residual: float  # unexplained share of the gradient's norm
-  identifiable: bool  # explained, and no other batch has this gradient
+  identifiable: bool  # explained, determined, no other batch has this gradient
   starts: int  # tried until then
   message: str = ""
 
@@ -87,10 +90,11 @@ def reconstruct(
   w, a, gradient = _check(weights, output, gradient, batch, start, starts)
   rng = np.random.default_rng(seed)
   with jax.enable_x64(True):
-    lines = None if gradient.hidden is None else patterns.slopes(activation)
+    lines = patterns.slopes(activation)
+    seen = lines is not None and gradient.hidden is not None
     if start is None:
-      start = "tensor" if lines is None else "patterns"
-    if start == "patterns" and lines is None:
+      start = "patterns" if seen else "tensor"
+    if start == "patterns" and not seen:
       raise UserError(
         "start='patterns' wants an activation made of two half-lines and the "
         "hidden layer's gradient; use start='tensor'"
@@ -118,6 +122,7 @@ def reconstruct(
     x = z @ basis.T
     f = np.asarray(activation(jnp.asarray(w @ x.T))).T @ a
     x, y, message = settle.settle(activation, x, f, batch * r, labels, bounds)
+    message = message or problem.doubt(z, r, lines is not None)
   if not share <= EXPLAINED:
     message = (
       f"no batch of {batch} records was found that explains the gradient "
@@ -200,6 +205,24 @@ class _Problem:
       p = self._descend(self.w, self.target, p)
     z, r = p[: size * size].reshape(size, size), p[size * size :]
     return self._share(p), z, r
+
+  def doubt(self, z, r, homogeneous: bool) -> str:
+    """Why records that explain the gradient may still be others: too few
+    equations, or what is left moves the solution too far."""
+    p = np.concatenate([z.ravel(), r])
+    jacobian = np.asarray(self.jacobian(self.w, self.target, p))
+    if len(jacobian) < len(p) + SPARE:
+      return (
+        f"{len(jacobian)} equations for {len(p)} unknowns leave too little to "
+        "check the batch by"
+      )
+    values = np.linalg.svd(jacobian, compute_uv=False)
+    if homogeneous:  # the records' lengths are settled by other means
+      values = values[: -len(r)]
+    left = max(self._share(p), ARITHMETIC) * np.linalg.norm(self.target)
+    if not left <= SURE * np.linalg.norm(z) * values[-1]:
+      return "the gradient does not determine the records well enough"
+    return ""
 
   def _share(self, p) -> float:
     left = np.asarray(self.residuals(self.w, self.target, p))

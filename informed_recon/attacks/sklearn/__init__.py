@@ -242,16 +242,34 @@ def _responses_undone(estimator, known_x, known_y, given) -> Reconstruction:
     check_is_fitted(estimator)
   except NotFittedError:
     raise UserError("TransformedTargetRegressor is not fitted") from None
+  if known_y.ndim != 1:
+    raise UserError("TransformedTargetRegressor is read with one response")
   change = estimator.transformer_
-  y = change.transform(known_y.reshape(-1, 1))[:, 0]
-  found = reconstruct(estimator.regressor_, known_x, y, **given)
+
+  def ahead(y):
+    return np.ravel(change.transform(np.reshape(y, (-1, 1))))
 
   def back(y):
-    return float(change.inverse_transform(np.array([[y]]))[0, 0])
+    return np.ravel(change.inverse_transform(np.reshape(y, (-1, 1))))
 
+  transformed = ahead(known_y)
+  if not np.allclose(back(transformed), known_y, rtol=1e-6):
+    raise UserError("the responses' transformation does not give them back")
+  found = reconstruct(estimator.regressor_, known_x, transformed, **given)
+  if found.y is None:
+    return found
+  y = float(back(found.y)[0])
+  with np.errstate(all="ignore"):
+    tried = transformers.alternatives(y, known_y, np.std(known_y))
+    tried = [float(ahead(a)[0]) for a in tried if np.isfinite(a)]
+  if found.identifiable and np.isclose(tried, found.y, rtol=1e-6).any():
+    found = found._replace(
+      identifiable=False,
+      message="other responses are the same after their transformation",
+    )
   return found._replace(
-    y=found.y if found.y is None else back(found.y),
-    candidates=tuple((x, back(y)) for x, y in found.candidates),
+    y=y,
+    candidates=tuple((x, float(back(v)[0])) for x, v in found.candidates),
   )
 
 

@@ -3,20 +3,25 @@
 The attack finds what the predictor saw, z = T(x). A step is undone by its own
 `inverse_transform`; of polynomial features the record's own are among them; a
 `ColumnTransformer` is undone part by part. Whether that loses nothing is not
-assumed: every known record must come back from T. The target must come back
-too: features that are no record's, such as a category that is 0.4, or a
-product that is not that of its factors, are a check that the model itself does
-not have.
+assumed: every known record must come back from T, and no other record may have
+the features of the one found. The features must be a record's: a category that
+is 0.4, or a product that is not that of its factors, is a check that the model
+itself does not have.
 """
 
 import numpy as np
 from scipy import sparse
 from sklearn import compose, impute, pipeline, preprocessing
 
+from informed_recon.attacks.convex import missing
+from informed_recon.attacks.convex.trust import EXPECTED_ERROR, WORST_ERROR
 from informed_recon.types import Reconstruction, UserError
 
 ROUND_TRIP = 1e-6  # of a column's size, that a known record may be off
 CONSISTENT = 0.03  # of a feature's size, that the answer may be off
+SAME = 1e-9  # of a feature's size, by which equal features may differ
+WITHIN = 5.0  # errors of a feature that an answer may be off
+NO_CATEGORY = (None, "infrequent_sklearn")
 MIXED = (
   compose.ColumnTransformer,
   preprocessing.OneHotEncoder,
@@ -72,36 +77,83 @@ def undone(result: Reconstruction, steps, z) -> Reconstruction:
   A feature that comes as one of several values (a category) has an error of 0:
   it is that value, or the answer is not vouched for.
   """
+  known = undo(steps, z)
   try:
     back = undo(steps, result.x[None])
     others = [(undo(steps, x[None])[0], y) for x, y in result.candidates]
     again = apply(steps, _table(steps, back))[0]
   except (ValueError, IndexError):  # NaN, or no category at all
-    d = np.shape(undo(steps, z[:1]))[1]
-    reasons = result.message, "the features found are no record's"
-    return result._replace(
-      x=np.full(d, np.nan),
-      identifiable=False,
-      error=np.full(d, np.inf),
-      candidates=(),
-      message="; ".join(reason for reason in reasons if reason),
+    return _doubted(
+      result._replace(
+        x=np.full(known.shape[1], np.nan),
+        error=np.full(known.shape[1], np.inf),
+        candidates=(),
+      ),
+      "the features found are no record's",
     )
   size = np.maximum(z.std(0), 1e-3 * np.abs(z).max(0))
   size[size == 0] = 1.0
-  off = np.abs(again - result.x) / size
   error = None if result.error is None else errors(steps, result)
-  kept = result._replace(
-    x=back[0],
-    error=error,
-    candidates=tuple(others),
-  )
-  if result.identifiable and not off.max() <= CONSISTENT:
-    return kept._replace(
-      identifiable=False,
-      message="what the predictor saw is no record's features: the pipeline "
-      "gives others for the record found",
+  kept = result._replace(x=back[0], error=error, candidates=tuple(others))
+  if not result.identifiable:
+    return kept
+  if not (np.abs(again - result.x) / size).max() <= CONSISTENT:
+    return _doubted(
+      kept,
+      "what the predictor saw is no record's features: the pipeline gives "
+      "others for the record found",
+    )
+  if any(value in NO_CATEGORY for value in back[0] if not _is_number(value)):
+    return _doubted(kept, "a category of the record has no name of its own")
+  numbers = [j for j, value in enumerate(back[0]) if _is_number(value)]
+  spread = missing.column_spread(known[:, numbers].astype(np.float64))
+  if error is not None and numbers:
+    share = error[numbers] / spread
+    if (
+      not np.sqrt(np.mean(share**2)) <= EXPECTED_ERROR
+      or not share.max(initial=0) <= WORST_ERROR
+    ):
+      return _doubted(kept, "undone, the features' errors are too large")
+  slack = SAME * size
+  if result.error is not None:
+    slack = slack + WITHIN * result.error
+  if len(result.x) < len(numbers) or _others(
+    steps, back, known, numbers, spread, result.x, slack
+  ):
+    return _doubted(
+      kept, "other records have the same features after the pipeline"
     )
   return kept
+
+
+def _doubted(result: Reconstruction, why: str) -> Reconstruction:
+  reasons = [reason for reason in (result.message, why) if reason]
+  return result._replace(identifiable=False, message="; ".join(reasons))
+
+
+def alternatives(value: float, known: np.ndarray, spread: float) -> list[float]:
+  """Values in place of one found that a transformer might take for it."""
+  tried = (np.nan, -value, 2 * known.mean() - value)
+  tried += (value - 3 * spread, value + 3 * spread)
+  return [a for a in tried if not abs(a - value) <= 1e-6 * spread]
+
+
+def _others(steps, back, known, numbers, spread, z, slack) -> bool:
+  """Whether the record found, with one number in it changed, has features that
+  cannot be told from z."""
+  for j, width in zip(numbers, spread):
+    column = known[:, j].astype(np.float64)
+    for value in alternatives(float(back[0, j]), column, width):
+      row = back.copy()
+      row[0, j] = value
+      try:
+        with np.errstate(all="ignore"):
+          features = apply(steps, _table(steps, row))[0]
+      except (TypeError, ValueError):  # no record that can be
+        continue
+      if (np.abs(features - z) <= slack).all():
+        return True
+  return False
 
 
 def errors(steps, result: Reconstruction) -> np.ndarray:

@@ -14,7 +14,8 @@ from sklearn import (
 from sklearn.pipeline import make_pipeline
 
 from informed_recon.attacks import sklearn as attack
-from informed_recon.types import UserError
+from informed_recon.attacks.sklearn import transformers
+from informed_recon.types import Reconstruction, UserError
 
 X, Y = datasets.load_wine(return_X_y=True)
 X = X[:, :6]
@@ -142,3 +143,86 @@ def test_transformed_responses():
   with pytest.raises(UserError, match="not fitted"):
     unfitted = compose.TransformedTargetRegressor(linear_model.Ridge())
     attack.reconstruct(unfitted, X[1:], y[1:])
+
+
+def _found(pipe, x, y, i=0):
+  pipe.fit(x, y)
+  known = x.drop(i) if hasattr(x, "drop") else np.delete(x, i, 0)
+  return attack.reconstruct(pipe, known, np.delete(y, i))
+
+
+MANY_TO_ONE = {
+  "sign": (preprocessing.FunctionTransformer(np.abs, lambda z: z), -1.0),
+  "edge": (preprocessing.MinMaxScaler(clip=True), 3.0),
+}
+
+
+@pytest.mark.parametrize("name", MANY_TO_ONE)
+def test_other_records_with_the_same_features_are_doubts(name):
+  """Every known record comes back, and the target would not."""
+  step, factor = MANY_TO_ONE[name]
+  x = X.copy()
+  x[0] = x.max(0) if factor > 0 else x[0]
+  step.fit(x)
+  x[0] *= factor
+  # The step was fitted before, without this record as it is.
+  z = step.transform(x)
+  pipe = make_pipeline(step, softmax())
+  pipe.steps[1][1].fit(z, Y)
+  found = attack.reconstruct(pipe, x[1:], Y[1:])
+  off = np.abs(found.x - x[0]) / X.std(0)
+  assert off.max() > 1 and not found.identifiable
+  assert "other records have the same features" in found.message
+
+
+def test_a_value_that_was_filled_in_is_a_doubt():
+  x = X.copy()
+  x[0, 2] = np.nan
+  pipe = make_pipeline(
+    impute.SimpleImputer(), preprocessing.StandardScaler(), softmax()
+  )
+  found = _found(pipe, x, Y)
+  assert not found.identifiable and "other records" in found.message
+  assert _found(pipe, x, Y, 0).x[2] == pytest.approx(np.nanmean(x[:, 2]))
+  assert _found(pipe, X, Y, 3).identifiable
+
+
+def _vouched(z, error):
+  return Reconstruction(z, 0, True, 0.0, error=error, checked=True)
+
+
+def test_categories_without_a_name_of_their_own_are_doubts():
+  """Rare ones share a column; the known records have none of them."""
+  towns = pd.DataFrame(dict(town=[*["Bath", "York"] * 20, "Ely", "Ayr"]))
+  step = preprocessing.OneHotEncoder(min_frequency=5, sparse_output=False)
+  z = step.fit_transform(towns)
+  transformers.check([step], towns[:40], z[:40])
+  for i, identifiable in ((0, True), (40, False)):
+    given = _vouched(z[i], np.full(3, 1e-9))
+    found = transformers.undone(given, [step], z[:40])
+    assert found.identifiable == identifiable, found
+  assert "no name of its own" in found.message
+
+
+def test_errors_count_in_the_units_of_the_records():
+  """A hundredth of a wide logarithm's spread is much of a large record."""
+  step = preprocessing.FunctionTransformer(np.log, np.exp)
+  z = np.linspace(0, 12, 60)[:, None]
+  for value, identifiable in ((1.0, True), (12.0, False)):
+    given = _vouched(np.array([value]), np.array([0.2]))
+    found = transformers.undone(given, [step], z)
+    assert found.identifiable == identifiable, found
+  assert "errors are too large" in found.message
+
+
+def test_responses_that_are_the_same_when_transformed_are_doubts():
+  y = X[:, 1] + 1
+  y[0] *= -1
+  regressor = compose.TransformedTargetRegressor(
+    linear_model.Ridge(1e-3),
+    func=np.abs,
+    inverse_func=lambda z: z,
+    check_inverse=False,
+  ).fit(X, y)
+  found = attack.reconstruct(regressor, X[1:], y[1:])
+  assert found.y == pytest.approx(-y[0]) and not found.identifiable
