@@ -7,6 +7,8 @@ after the abstract of Mendonça et al. 2023, no reproduction is claimed). 2,000
 shadow models are trained just so and a reconstructor learns from them. The
 sweep compares none, the selected and all.
 
+Measured: the quick form only.
+
 python -m launch.sweep --config=configs/robust_mnist.py --workdir=runs/robust
 """
 

@@ -5,7 +5,7 @@ momentum and weight decay 1e-3, 32 targets of unknown label, no shadow model.
 No layer is fed by the record alone, so that it is searched for by its gradient
 in all layers. Needs the TFDS set `cifar10`.
 
-Measured: docs/stationarity.md.
+Measured: the quick form only.
 
 python -m launch.run --config=configs/stationarity_cifar10.py \
   --workdir=runs/stationarity

@@ -6,7 +6,8 @@ knows the objective and no more of the training, and trains no shadow model.
 `:converged` has models trained on to a stationary point in float64, 1,000 fixed
 records. Success at eta: an MSE of 1e-6, exact.
 
-Measured: docs/stationarity.md.
+Measured: the quick form only; `python -m bench.stationarity` has the same
+setting, and docs/stationarity.md what it found.
 
 python -m launch.run --config=configs/stationarity_mnist.py --workdir=runs/stat
 """

@@ -195,8 +195,9 @@ def attack(
     short = sum(not one.ended for one in found.values())
     tried.append(
       f"Simulation: the training was run backwards for {len(found)} of "
-      f"{len(chosen)} chosen records, with all other records and the key "
-      "known, the label unknown; a second search checked every answer that "
+      f"{len(chosen)} chosen records, with all other records known, and "
+      + ("a key of the adversary's own" if training.secret else "the key")
+      + ", the label unknown; a second search checked every answer that "
       "explains the release."
       + (f" Time cut {short} of them short." if short else "")
     )

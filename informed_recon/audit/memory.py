@@ -13,7 +13,6 @@ import numpy as np
 
 from informed_recon.audit.simulated import SEARCH, Found
 from informed_recon.storage import files
-from informed_recon.types import UserError
 
 _memories: dict[str, "Memory"] = {}
 
@@ -43,12 +42,7 @@ def recall(workdir, theta, x, y, kind: str) -> Memory:
   path = None
   if workdir is not None:
     path = pathlib.Path(workdir) / f"audit-{digest[:16]}.npz"
-    try:
-      path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-      raise UserError(
-        f"cannot make the folder {workdir}: {error.strerror}"
-      ) from None
+    files.make_folder(path.parent)
   known = _memories.get(digest)
   if known is None:
     known = Memory({}, np.full(len(x), np.nan), None)

@@ -66,7 +66,7 @@ class Ridge(NamedTuple):
 def ridge(
   rows: Rows, records: np.ndarray, *, shadows: int, holdout: float = 0.1
 ) -> Ridge:
-  """Ridge regression from standardised parameters to records, on the device.
+  """Ridge regression from standardised parameters to records.
 
   Minimises ‖Y - ȳ - X W‖² + λ‖W‖² over the first `shadows` shadow models, in
   primal or dual form, whichever is smaller. λ is chosen from `RIDGE_GRID` on
@@ -146,8 +146,8 @@ def _loss(equations: _NormalEquations, x, y, penalty: float) -> float:
 
 
 def _libraries():
-  """NumPy and LAPACK, which on a CPU is 2.6 times as fast as through XLA, or
-  the accelerator's."""
+  """NumPy and LAPACK on a CPU, where XLA's own Cholesky is slower; the
+  accelerator's otherwise."""
   if jax.default_backend() == "cpu":
     return np, scipy.linalg
   return jnp, jax.scipy.linalg

@@ -223,12 +223,7 @@ def enter(experiment: Experiment) -> None:
     identity=dict(experiment.identity),
     config=json.loads(json.dumps(experiment.config.to_dict())),
   )
-  try:
-    experiment.workdir.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise UserError(
-      f"cannot make the folder {experiment.workdir}: {error.strerror}"
-    ) from None
+  files.make_folder(experiment.workdir)
   if not path.exists():
     if any(not p.name.startswith(".") for p in experiment.workdir.iterdir()):
       raise UserError(

@@ -33,6 +33,16 @@ class Damaged(UserError):
     )
 
 
+def make_folder(path: pathlib.Path) -> None:
+  """Raises `UserError` where there can be none."""
+  try:
+    path.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise UserError(
+      f"cannot make the folder {path}: {error.strerror}"
+    ) from None
+
+
 def write(path: pathlib.Path, put: Callable[[BinaryIO], Any]) -> None:
   """Writes through a temporary name in the same folder, synced, renamed."""
   _write(path, put, os.replace)

@@ -163,3 +163,20 @@ def test_refuses_in_one_line(change, message):
   given = dict(weights=w, output=a, batch=3) | change
   with pytest.raises(UserError, match=message):
     gradient.reconstruct(activation=jnp.tanh, gradient=g, **given)
+
+
+@pytest.mark.parametrize("units, seeds", [(12, 6), (60, 2)])
+def test_few_units_do_not_vouch_for_another_batch(units, seeds):
+  """Where equations are hardly more than unknowns, another batch may explain
+  the gradient: 12 unknowns, out of the output layer alone or of both."""
+  vouched = 0
+  for seed in range(seeds):
+    w, a, x, _, g = problem(jax.nn.sigmoid, 3, 10, units, seed)
+    for seen in (g, g._replace(hidden=None)):
+      try:
+        found = gradient.reconstruct(w, a, jax.nn.sigmoid, seen, 3, starts=4)
+      except UserError:  # fewer than that
+        continue
+      assert not found.identifiable or distance(found.x, x) < 1e-6, seed
+      vouched += found.identifiable
+  assert vouched or units < 60

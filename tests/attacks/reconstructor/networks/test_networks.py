@@ -103,26 +103,39 @@ def test_an_unknown_option_lists_the_known(name):
   assert not {"layout", "record_shape", "parent"} & set(known)
 
 
-def test_bilinear_equals_its_formula():
-  shape, hidden = (4, 4, 1), 4
-  network, theta = _network("bilinear", shape, depth=1), _theta(shape)
+def _formula(name, shape):
+  """A network with a dense layer of 4 units to read: what it draws of three
+  models, their parameters, its own, and dense layers in NumPy."""
+  network, theta = _network(name, shape, depth=1), _theta(shape)
   params = network.init(jax.random.key(0), theta, train=False)["params"]
   # Nothing may vanish by its initial value: all leaves at random.
   rng = np.random.default_rng(2)
   params = jax.tree.map(lambda x: rng.normal(0, 0.3, x.shape), params)
-  ours = network.apply(dict(params=params), theta, train=False)
 
-  def dense(name, x):
-    return x @ params[name]["kernel"] + params[name]["bias"]
+  def dense(layer, x):
+    return x @ params[layer]["kernel"] + params[layer]["bias"]
 
+  draw = functools.partial(network.apply, dict(params=params), train=False)
+  return draw, theta, params, dense
+
+
+def _gelu(x):
+  return x / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+
+def _sigmoid(x):
+  return 1 / (1 + np.exp(-x))
+
+
+def _kernel(shape):
   layout = models.build("mlp", 5, shape, TINY_MLP).layout
-  kernel = next(leaf for leaf in layout if leaf.name == "Dense_0/kernel")
-  pre = dense("Dense_0", theta)
-  x = (
-    0.5
-    * pre
-    * (1 + np.tanh(math.sqrt(2 / math.pi) * (pre + 0.044715 * pre**3)))
-  )
+  return next(leaf for leaf in layout if leaf.name == "Dense_0/kernel")
+
+
+def test_bilinear_equals_its_formula():
+  shape, hidden = (4, 4, 1), 4
+  draw, theta, params, dense = _formula("bilinear", shape)
+  x, kernel = _gelu(dense("Dense_0", theta)), _kernel(shape)
   errors, free = dense("errors", x), dense("free", x)
   logits = np.zeros((len(theta), 16))
   for b in range(len(theta)):
@@ -131,28 +144,16 @@ def test_bilinear_equals_its_formula():
       for h in range(hidden):
         weight = theta[b, kernel.start + p * hidden + h]
         logits[b, p] += params["scale"][p, h] * weight * errors[b, h]
-  expected = (1 / (1 + np.exp(-logits))).reshape(-1, *shape)
-  np.testing.assert_allclose(ours, expected, atol=1e-5)
+  expected = _sigmoid(logits).reshape(-1, *shape)
+  np.testing.assert_allclose(draw(theta), expected, atol=1e-5)
 
 
 def test_gram_equals_its_formula():
   shape, units = (4, 4, 1), 4
-  network, theta = _network("gram", shape, depth=1), _theta(shape)
-  params = network.init(jax.random.key(0), theta, train=False)["params"]
-  rng = np.random.default_rng(2)
-  params = jax.tree.map(lambda x: rng.normal(0, 0.3, x.shape), params)
-  ours = network.apply(dict(params=params), theta, train=False)
-
-  def dense(name, x):
-    return x @ params[name]["kernel"] + params[name]["bias"]
-
-  def gelu(x):
-    return x / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
-
-  layout = models.build("mlp", 5, shape, TINY_MLP).layout
-  leaf = next(leaf for leaf in layout if leaf.name == "Dense_0/kernel")
+  draw, theta, params, dense = _formula("gram", shape)
+  leaf = _kernel(shape)
   place = slice(leaf.start, leaf.start + leaf.size)
-  for image, row in zip(ours, theta):
+  for image, row in zip(draw(theta), theta):
     size = np.sqrt((row**2).mean())
     kernel = (row / size)[place].reshape(16, units)
     x = np.concatenate(
@@ -163,19 +164,17 @@ def test_gram_equals_its_formula():
         [np.log(size)],
       ]
     )
-    x, kernel = gelu(dense("Dense_0", x)), kernel * params["scale"].T
+    x, kernel = _gelu(dense("Dense_0", x)), kernel * params["scale"].T
     logits = kernel @ dense("errors_0", x) + dense("free_0", x)
-    drawing = 1 / (1 + np.exp(-logits))
+    drawing = _sigmoid(logits)
     x = np.concatenate(
       [kernel.T @ drawing, dense("Dense_1", drawing), dense("Dense_2", x)]
     )
-    x = gelu(dense("Dense_4", gelu(dense("Dense_3", x))))
+    x = _gelu(dense("Dense_4", _gelu(dense("Dense_3", x))))
     logits += kernel @ dense("errors_1", x) + dense("free_1", x)
-    expected = 1 / (1 + np.exp(-logits))
-    np.testing.assert_allclose(image.ravel(), expected, atol=1e-4)
+    np.testing.assert_allclose(image.ravel(), _sigmoid(logits), atol=1e-4)
   # The mean model, all of whose standardised parameters are 0, has an answer.
-  middle = network.apply(dict(params=params), 0 * theta, train=False)
-  assert np.isfinite(middle).all()
+  assert np.isfinite(draw(0 * theta)).all()
 
 
 @pytest.mark.parametrize("name", ["bilinear", "gram"])
