@@ -9,11 +9,11 @@ audit is handed the same training as a function (key, x, y) of the fixed set
 with the target behind it, and is told nothing else.
 """
 
+import argparse
 import tempfile
 import time
 
 import numpy as np
-from absl import app, flags
 
 from bench import printed
 from informed_recon import audit, stages
@@ -21,10 +21,6 @@ from informed_recon.configs import simulation_mnist
 from informed_recon.storage import answers
 from informed_recon.training import ensemble
 from informed_recon.types import Records
-
-_QUICK = flags.DEFINE_bool("quick", False, "the small digits, 3 targets")
-_KEEP = flags.DEFINE_string("keep", "", "file to write the rows to as well")
-_TARGETS = flags.DEFINE_integer("targets", 8, "evaluation targets")
 
 
 def training_of(experiment):
@@ -90,18 +86,22 @@ def rows(config):
   )
 
 
-def main(argv):
-  del argv
-  config = simulation_mnist.get_config("quick" if _QUICK.value else "")
+def main() -> None:
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("--quick", action="store_true")
+  parser.add_argument("--targets", type=int, default=8)
+  parser.add_argument("--keep", default="", help="file for the rows as well")
+  args = parser.parse_args()
+  config = simulation_mnist.get_config("quick" if args.quick else "")
   config.stages = ("shadow", "simulation", "evaluate", "report")
   config.split.shadow = 0
   del config.simulations.refined
   config.reconstructors = {}
-  count = 3 if _QUICK.value else _TARGETS.value
+  count = 3 if args.quick else args.targets
   config.split.targets = count
   config.simulations.simulation.targets = count
-  printed(rows(config), _KEEP.value)
+  printed(rows(config), args.keep)
 
 
 if __name__ == "__main__":
-  app.run(main)
+  main()

@@ -8,6 +8,7 @@ any stage of the run.
 python -m bench.damage --cases=500
 """
 
+import argparse
 import contextlib
 import io
 import json
@@ -18,16 +19,12 @@ import traceback
 from collections.abc import Mapping
 
 import numpy as np
-from absl import app, flags
 from ml_collections import ConfigDict
 
 from informed_recon import stages
 from informed_recon.configs import convex, default
 from informed_recon.storage import files
 from informed_recon.types import UserError
-
-_CASES = flags.DEFINE_integer("cases", 500, "damaged runs")
-_QUICK = flags.DEFINE_bool("quick", False, "ten cases")
 
 KINDS = ("empty", "cut", "flip", "noise", "swap")
 # What a run leaves once it came so far: this much is removed from its end.
@@ -127,9 +124,12 @@ def case(
     return what, outcome(config, workdir, names, results(finished))
 
 
-def main(argv):
-  del argv
-  count = 10 if _QUICK.value else _CASES.value
+def main() -> None:
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("--quick", action="store_true", help="ten cases")
+  parser.add_argument("--cases", type=int, default=500)
+  args = parser.parse_args()
+  count = 10 if args.quick else args.cases
   runs = configs()
   with tempfile.TemporaryDirectory() as folder:
     for name, config in runs.items():
@@ -147,4 +147,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-  app.run(main)
+  main()

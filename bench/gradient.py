@@ -14,8 +14,9 @@ their largest length. Both layers' gradients are seen, in float64.
          `told`: misses that the residual or an open sign gives away; `wrongly`:
          vouched for and not found
 
-Where signs or lengths are open (tanh without bounds, ReLU with two roots), the
-nearest of the batches with the same gradient counts.
+Where signs or lengths are open (tanh without bounds, ReLU with two roots) and
+the answer is not vouched for, the nearest of the batches with the same gradient
+counts.
 """
 
 import functools
@@ -154,7 +155,9 @@ def found(source, activation, size, units, start, count) -> dict:
       bounds=(0.0, 1.0) if source == "mnist" else None,
     )
     answers.append(answer)
-    worst.append(error(answer.x, x, activation))
+    # What is vouched for has its sign and length.
+    plain = "" if answer.identifiable else activation
+    worst.append(error(answer.x, x, plain))
   worst = np.array(worst)
   right = worst <= ENOUGH
   vouched = np.array([b.identifiable for b in answers])
@@ -183,12 +186,13 @@ def found(source, activation, size, units, start, count) -> dict:
   )
 
 
-def error(guess, x, activation) -> float:
-  """Largest MSE of a record, in the best order; up to sign or length where the
-  gradient leaves these open."""
+def error(guess, x, activation="") -> float:
+  """Largest MSE of a record, in the best order; up to sign or length where an
+  activation leaves these open."""
   lengths = np.sum(guess**2, 1)[:, None]
   along = guess @ x.T / np.maximum(lengths, 1e-300)
-  scale = np.sign(along) if activation == "tanh" else np.maximum(along, 0)
+  scale = {"": np.ones_like, "tanh": np.sign}.get(activation)
+  scale = scale(along) if scale else np.maximum(along, 0)
   moved = scale[:, :, None] * guess[:, None]
   errors = np.mean((moved - x[None]) ** 2, -1)
   return float(errors[optimize.linear_sum_assignment(errors)].max())

@@ -223,3 +223,16 @@ def test_the_rules_see_what_they_forbid():
   assert not _plug_in_faults(model, ["informed_recon.models.activation"])
   assert not _floor_faults(model, ["informed_recon.types.UserError", "jax"])
   assert _circle({"a": {"b"}, "b": {"c"}, "c": {"a"}}) == ["a", "b", "c", "a"]
+
+
+def test_benches_that_tests_import_define_no_flags():
+  """absl's flags are the process's: two such benches in one cannot be."""
+  used = set()
+  for path in (ROOT / "tests").rglob("*.py"):
+    used |= {n for n in _imports(path) if n.startswith("bench.")}
+  for name in used:
+    file = ROOT / "bench" / f"{name.split('.')[1]}.py"
+    assert not file.exists() or "absl" not in {
+      n.split(".")[0] for n in _imports(file)
+    }, file
+  assert used
