@@ -80,6 +80,7 @@ setup(
       "pytest-xdist>=3.6",
       "ruff>=0.6",
       "setuptools>=70",  # tests/test_wheel.py builds without isolation
+      "statsmodels>=0.14.2",  # whose results attacks.statsmodels reads
       "selenium>=4.20",  # drives Debian's chromium over a report, if there
       "submitit>=1.5.2",  # tests/slurm, where Slurm itself is installed
     ],

@@ -63,7 +63,7 @@ def invert(
     family, known, released, penalty, precision
   )
   weights, intercept = released
-  _, l1, _ = penalty
+  _, l1, l21, _ = penalty
   m, m0 = m / target_weight, m0 / target_weight
   noise, noise0 = noise / target_weight, noise0 / target_weight
   left, left0 = (
@@ -72,7 +72,7 @@ def invert(
   )
   # Where an l1 penalty holds a weight at zero, its gradient may be anything in
   # [-l1, l1]: that entry of M is lost, and the feature with it if all are.
-  active = jnp.where((l1 > 0) & (weights == 0), 0.0, 1.0)
+  active = jnp.where((l1 + l21 > 0) & (weights == 0), 0.0, 1.0)
   r_norm = jnp.sqrt(jnp.sum(m0**2))
   weight = jnp.sum(active * m0[:, None] ** 2, axis=0)
   lost = weight == 0
@@ -123,7 +123,7 @@ def invert(
 def arguments(problem):
   return dict(
     known=(problem.x, problem.y, problem.sample_weight),
-    penalty=(problem.l2, problem.l1, problem.l2_intercept),
+    penalty=problem.penalty,
     target_weight=problem.target_weight,
     codes=problem.codes,
     scale=missing.column_scale(problem.x),
@@ -144,7 +144,7 @@ def with_rounding(problem: inputs.Problem) -> inputs.Problem:
     problem.family,
     (problem.x, problem.y, problem.sample_weight),
     (problem.weights, intercept),
-    (problem.l2, problem.l1, problem.l2_intercept),
+    problem.penalty,
     problem.spacing,
   )
   return problem._replace(

@@ -10,10 +10,12 @@ is the rank-one matrix r (x, 1)^T. K = 1 is the ordinary regression; with K > 1
 outputs `linear`, `logistic` and `squared_hinge` are K problems over shared
 features (one against the rest, for classes) and `softmax` couples them.
 
-Responses inside this module: real for `linear`, `poisson` and `gamma`; 0 or 1
-an output for `logistic`; -1 or 1 for `squared_hinge`; one-hot for `softmax`.
+Responses inside this module: real for `linear`, `poisson`, `gamma`,
+`inverse_gaussian` and Huber's loss; 0 or 1 an output for `logistic`; -1 or 1
+for `squared_hinge`; one-hot for `softmax`.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -82,15 +84,136 @@ SQUARED_HINGE = Family(
   residual=lambda h, y: -2.0 * y * jnp.maximum(0.0, 1.0 - y * h),
 )
 
+
+def exponential(mean, loss, minimum=-math.inf) -> Family:
+  """An exponential family under any link (McCullagh and Nelder 1989, 2.2).
+
+  Args:
+    mean: h -> mu, the inverse link.
+    loss: (mu, y) -> negative log likelihood, linear in y.
+    minimum: smallest response.
+  """
+
+  def total(h, y):
+    return jnp.sum(loss(mean(h), y))
+
+  residual = jax.grad(total)
+
+  def response(h, r):
+    at_zero, slope = jax.jvp(
+      lambda y: residual(h, y), (jnp.zeros_like(h),), (jnp.ones_like(h),)
+    )
+    return (r - at_zero) / slope
+
+  return Family(total, residual, response, minimum)
+
+
+def binary(log_one, log_zero) -> Family:
+  """Two classes under any link, by the logarithms of their probabilities."""
+
+  def loss(h, y):
+    return -jnp.sum(jnp.where(y > 0, log_one(h), log_zero(h)))
+
+  return Family(loss, jax.grad(loss))
+
+
+@functools.cache
+def huber(epsilon: float) -> Family:
+  """z^2 up to |z| = epsilon, straight beyond; z = h - y in units of the scale
+  (Huber 1981, 7.7). Of a response beyond, only the nearest possible is told."""
+
+  def loss(h, y):
+    z = jnp.abs(h - y)
+    return jnp.sum(jnp.where(z <= epsilon, z**2, 2 * epsilon * z - epsilon**2))
+
+  return Family(
+    loss,
+    lambda h, y: 2 * jnp.clip(h - y, -epsilon, epsilon),
+    lambda h, r: h - r / 2,
+  )
+
+
+@functools.cache
+def negative_binomial(alpha: float) -> Family:
+  """Variance mu + alpha mu^2, log link."""
+  return exponential(
+    jnp.exp,
+    lambda m, y: jnp.log1p(alpha * m) * (y + 1 / alpha) - y * jnp.log(m),
+    minimum=0.0,
+  )
+
+
+@functools.cache
+def tweedie(power: float) -> Family:
+  """Variance mu^power, log link; a power of 1 or 2 is Poisson or gamma."""
+  if power in (1.0, 2.0):
+    return POISSON if power == 1.0 else GAMMA_LOG
+  return exponential(
+    jnp.exp,
+    lambda m, y: (
+      m ** (2 - power) / (2 - power) - y * m ** (1 - power) / (1 - power)
+    ),
+    minimum=0.0,
+  )
+
+
+MEANS = {
+  "identity": lambda h: h,
+  "log": jnp.exp,
+  "inverse": lambda h: 1 / h,
+  "sqrt": lambda h: h**2,
+  "inverse_squared": lambda h: h**-0.5,
+}
+
+
+def _squares(m, y):
+  return 0.5 * (m - y) ** 2
+
+
+def _counts(m, y):
+  return m - y * jnp.log(m)
+
+
+def _wald(m, y):
+  return y / (2 * m**2) - 1 / m
+
+
 # The first link of each family is its default.
 FAMILIES = {
-  "linear": {"identity": LINEAR},
-  "logistic": {"logit": LOGISTIC},
+  "linear": {
+    "identity": LINEAR,
+    "log": exponential(MEANS["log"], _squares),
+    "inverse": exponential(MEANS["inverse"], _squares),
+  },
+  "logistic": {
+    "logit": LOGISTIC,
+    "probit": binary(
+      jax.scipy.special.log_ndtr, lambda h: jax.scipy.special.log_ndtr(-h)
+    ),
+    "cloglog": binary(
+      lambda h: jnp.log(-jnp.expm1(-jnp.exp(h))), lambda h: -jnp.exp(h)
+    ),
+  },
   "softmax": {"softmax": SOFTMAX},
-  "poisson": {"log": POISSON},
-  "gamma": {"log": GAMMA_LOG, "inverse": GAMMA_INVERSE},
+  "poisson": {
+    "log": POISSON,
+    "identity": exponential(MEANS["identity"], _counts, 0.0),
+    "sqrt": exponential(MEANS["sqrt"], _counts, 0.0),
+  },
+  "gamma": {
+    "log": GAMMA_LOG,
+    "inverse": GAMMA_INVERSE,
+    "identity": exponential(
+      MEANS["identity"], lambda m, y: jnp.log(m) + y / m, 0.0
+    ),
+  },
+  "inverse_gaussian": {
+    "inverse_squared": exponential(MEANS["inverse_squared"], _wald, 0.0),
+    "log": exponential(MEANS["log"], _wald, 0.0),
+  },
   "squared_hinge": {"identity": SQUARED_HINGE},
 }
+SEVERAL_OUTPUTS = (LINEAR, LOGISTIC, SOFTMAX, SQUARED_HINGE)
 
 
 def get(family: str, link: str | None = None) -> Family:

@@ -22,6 +22,7 @@ class Problem(NamedTuple):
   target_weight: float
   l2: float  # of the weights, sum form
   l1: float  # of the weights, sum form
+  l21: float  # of each feature's norm over the outputs, sum form
   l2_intercept: float
   codes: np.ndarray  # (A, K) admissible responses, encoded; (0, K): any
   labels: list[Any]  # their A names
@@ -29,13 +30,35 @@ class Problem(NamedTuple):
   norm: float | None  # known norm of the target's features
   precision: float  # unit roundoff of the released weights
   decimals: int | None  # that all released weights are rounded to, if any
+  unit: float = 1.0  # that weights, intercept and responses were divided by
+  tolerance: float | None = None  # of the self-check, where another follows
   # (K, d) and (K,): the gradient that the solver leaves at its end, as measured
   leftover: tuple[Any, Any] = (0.0, 0.0)
 
   @property
+  def penalty(self) -> tuple:
+    """Strengths, as `missing.gradient` takes them."""
+    return self.l2, self.l1, self.l21, self.l2_intercept
+
+  @property
   def spacing(self) -> float:
     """Standard deviation of a weight's rounding to decimals."""
-    return 0.0 if self.decimals is None else 10.0**-self.decimals / 12**0.5
+    if self.decimals is None:
+      return 0.0
+    return 10.0**-self.decimals / 12**0.5 / self.unit
+
+  def divided(self, unit: float) -> "Problem":
+    """The same in another unit of weights, intercept and responses."""
+    if unit == 1:
+      return self
+    intercept = None if self.intercept is None else self.intercept / unit
+    return self._replace(
+      weights=self.weights / unit,
+      intercept=intercept,
+      y=self.y / unit,
+      whole=False,
+      unit=unit,
+    )
 
   @property
   def redundant(self) -> bool:
@@ -192,7 +215,7 @@ def weights_of(sample_weight, target_weight, count: int):
 
 
 def check(
-  family: str,
+  family: str | glm.Family,
   weights,
   intercept,
   known_x,
@@ -214,7 +237,9 @@ def check(
   Raises:
     UserError: something does not fit; one line says what.
   """
-  member = glm.get(family, link)
+  member = family
+  if not isinstance(family, glm.Family):
+    member = glm.get(family, link)
   rank = 3 if batched else 2
   dtype = np.asarray(weights).dtype
   weights = _floats("weights", weights)
@@ -225,8 +250,8 @@ def check(
   n_outputs, d = weights.shape[-2:]
   if member is glm.SOFTMAX and n_outputs < 2:
     raise UserError("softmax needs weights (K, d) with K > 1; use logistic")
-  if n_outputs > 1 and family in ("poisson", "gamma"):
-    raise UserError(f"{family} has one output, weights have {n_outputs}")
+  if n_outputs > 1 and member not in glm.SEVERAL_OUTPUTS:
+    raise UserError(f"such a model has one output, weights have {n_outputs}")
   if intercept is not None:
     intercept = _floats("intercept", intercept)
     if intercept.size != weights.size // d:
@@ -264,6 +289,7 @@ def check(
     target_weight=target_weight,
     l2=l2,
     l1=0.0,
+    l21=0.0,
     l2_intercept=l2 if penalise_intercept else 0.0,
     codes=codes,
     labels=labels,

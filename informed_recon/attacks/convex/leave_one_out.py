@@ -39,7 +39,7 @@ def solve(problem: inputs.Problem, chunk: int = 64) -> list[Reconstruction]:
       problem.family,
       (problem.x, problem.y, problem.sample_weight),
       (problem.weights, problem.intercept),
-      (problem.l2, problem.l1, problem.l2_intercept),
+      problem.penalty,
       problem.precision,
     )
     problem = problem._replace(leftover=tuple(np.abs(a) for a in left))

@@ -32,7 +32,7 @@ def rounded(family, known, released, penalty, spacing):
   the known gradient: root mean square over random roundings of deviation
   `spacing`. The other arguments are those of `gradient`."""
   x, y, sample_weight = known
-  l2, _, l2_intercept = penalty
+  l2, _, _, l2_intercept = penalty
 
   def known_gradient(weights, intercept):
     g, g0 = glm.gradient(family, weights, intercept, x, y, sample_weight)
@@ -58,7 +58,7 @@ def gradient(family, known, released, penalty, precision):
     family: the `glm.Family`.
     known: x (n, d), y (n, K), sample_weight (n,).
     released: weights (K, d), intercept (K,).
-    penalty: l2, l1, l2_intercept.
+    penalty: l2, l1, l21, l2_intercept (`Problem.penalty`).
     precision: unit roundoff of the released weights.
 
   Returns:
@@ -66,12 +66,14 @@ def gradient(family, known, released, penalty, precision):
     those of the sums, and those that the rounding of the weights causes.
   """
   x, y, sample_weight = known
-  l2, l1, l2_intercept = penalty
+  l2, l1, l21, l2_intercept = penalty
 
   def known_gradient(weights, intercept):
     g, g0 = glm.gradient(family, weights, intercept, x, y, sample_weight)
+    square = jnp.sum(weights**2, axis=0)
+    direction = weights / jnp.sqrt(jnp.where(square > 0, square, 1.0))
     return (
-      g + l2 * weights + l1 * jnp.sign(weights),
+      g + l2 * weights + l1 * jnp.sign(weights) + l21 * direction,
       g0 + l2_intercept * intercept,
     )
 

@@ -80,7 +80,7 @@ def missing(problem: inputs.Problem, weights, intercept) -> np.ndarray:
       problem.family,
       (problem.x, problem.y, problem.sample_weight),
       (weights, bias),
-      (problem.l2, problem.l1, problem.l2_intercept),
+      problem.penalty,
       problem.precision,
     )
   m = np.asarray(m)

@@ -49,6 +49,8 @@ UNCHECKED = (
 
 def tolerance(problem: inputs.Problem) -> float:
   """The self-check that a trusted record must stay below."""
+  if problem.tolerance is not None:
+    return problem.tolerance
   if problem.precision > 1e-12:
     return TOLERANCE_COARSE
   if _calibrated(problem):
@@ -91,7 +93,7 @@ def verdict(problem, x, y, code, link, rank, floor, error) -> Reconstruction:
     label = problem.labels[int(code)]
   else:
     y = y + 0.0  # 0.0 in place of -0.0
-    label = y.item() if y.size == 1 else y
+    label = problem.unit * (y.item() if y.size == 1 else y)
     if np.any(y < problem.family.minimum):
       reasons.append("the recovered response lies outside the family's range")
     if len(problem.y):

@@ -151,7 +151,7 @@ def _minus_gradient(model: Model, x, y, weight) -> np.ndarray:
     problem.family,
     (x, y, weight),
     (model.weights, model.intercept),
-    (problem.l2, problem.l1, problem.l2_intercept),
+    problem.penalty,
     problem.precision,
   )
   bias = problem.intercept is not None

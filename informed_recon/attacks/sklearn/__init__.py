@@ -20,12 +20,12 @@ problem is put together, solved and undone:
 
 import numpy as np
 from scipy import sparse
-from sklearn import compose, pipeline
+from sklearn import compose, linear_model, pipeline
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
 from informed_recon.attacks.convex import closed_form, leave_one_out
-from informed_recon.attacks.sklearn import problems, transformers
+from informed_recon.attacks.sklearn import huber, problems, transformers
 from informed_recon.types import Reconstruction, UserError
 
 
@@ -224,6 +224,8 @@ def reconstruct(
     result = closed_form.solve(checked)
   else:
     result = _weighted(checked, class_weight, predictor.classes_, known_y)
+  if isinstance(predictor, linear_model.HuberRegressor):
+    result = huber.checked(result, checked, predictor.epsilon)
   if left is None and result.identifiable:
     result = result._replace(
       identifiable=False,
@@ -291,5 +293,7 @@ def audit(estimator, x, y) -> list[Reconstruction]:
   predictor, steps, z = unfold(estimator, x)
   if getattr(predictor, "class_weight", None) is not None:
     raise UserError("audit estimators with class weights record by record")
+  if isinstance(predictor, linear_model.HuberRegressor):
+    raise UserError("audit HuberRegressor record by record")
   found = leave_one_out.solve(problems.problem(predictor, z, y, unknown=0))
   return [transformers.undone(r, steps, z) if steps else r for r in found]

@@ -16,7 +16,12 @@ form of `attacks.convex`:
   liblinear.
 - RidgeCV, RidgeClassifierCV, LassoCV, ElasticNetCV and LogisticRegressionCV
   are the estimator of the penalty that they chose, fitted to all records.
-- TweedieRegressor of power 0 (identity), 1 and 2 (log link).
+- TweedieRegressor of any power with the log link, and of power 0 with the
+  identity.
+- MultiTaskLasso, MultiTaskElasticNet: l21 = alpha n, which loses the features
+  whose weights are all zero.
+- HuberRegressor: divided by its scale, weights, intercept and responses are
+  those of Huber's loss with l2 = 2 alpha scale (`huber`).
 - OneVsRestClassifier over a binary classifier of these.
 """
 
@@ -25,18 +30,21 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn import linear_model, multiclass, svm
 
+from informed_recon.attacks.convex import glm
 from informed_recon.types import UserError
 
 
 class Released(NamedTuple):
   """What an estimator says of itself; penalties in sum form unless marked."""
 
-  family: str
+  family: str | glm.Family
   l2: Any = 0.0  # a number, or (K, 1) with one penalty an output
   l1: float = 0.0
+  l21: float = 0.0
   l2_intercept: float = 0.0
   mean_form: bool = False  # penalties still want multiplying by n
   mean_weight: bool = False  # n then is the total weight, not a count
+  unit: float = 1.0  # in which the family takes weights and responses
 
 
 def plain(e):
@@ -67,6 +75,8 @@ _CROSS_VALIDATED = {
   "RidgeClassifierCV": linear_model.RidgeClassifier,
   "LassoCV": linear_model.Lasso,
   "ElasticNetCV": linear_model.ElasticNet,
+  "MultiTaskLassoCV": linear_model.MultiTaskLasso,
+  "MultiTaskElasticNetCV": linear_model.MultiTaskElasticNet,
   "LogisticRegressionCV": linear_model.LogisticRegression,
 }
 
@@ -109,6 +119,22 @@ def _elastic_net(e) -> Released:
   )
 
 
+def _multi_task(e) -> Released:
+  ratio = getattr(e, "l1_ratio", 1.0)
+  return Released(
+    "linear",
+    l2=e.alpha * (1.0 - ratio),
+    l21=e.alpha * ratio,
+    mean_form=True,
+  )
+
+
+def _huber(e) -> Released:
+  return Released(
+    glm.huber(float(e.epsilon)), l2=2 * e.alpha * e.scale_, unit=e.scale_
+  )
+
+
 def _linear_svc(e) -> Released:
   if e.loss != "squared_hinge" or e.penalty != "l2":
     raise UserError(
@@ -138,16 +164,15 @@ def _sgd(e) -> Released:
 
 def _tweedie(e) -> Released:
   link = {"auto": "identity" if e.power <= 0 else "log"}.get(e.link, e.link)
-  families = {(0, "identity"): "linear", (1, "log"): "poisson"}
-  families[2, "log"] = "gamma"
-  if (e.power, link) not in families:
+  family = glm.tweedie(float(e.power))
+  if e.power <= 0:
+    family = glm.get("linear", link)
+  if e.power < 0 or (e.power > 0 and link != "log"):
     raise UserError(
-      "TweedieRegressor is supported with power 0 and the identity link, and "
-      f"with 1 and 2 and the log link; got {e.power!r} and {link!r}"
+      "TweedieRegressor is supported with power 0, and with the log link from "
+      f"power 1 on; got {e.power!r} and {link!r}"
     )
-  return Released(
-    families[e.power, link], l2=e.alpha, mean_form=True, mean_weight=True
-  )
+  return Released(family, l2=e.alpha, mean_form=True, mean_weight=True)
 
 
 _READERS = {
@@ -157,6 +182,9 @@ _READERS = {
   linear_model.RidgeClassifier: _ridge,
   linear_model.ElasticNet: _elastic_net,
   linear_model.Lasso: _elastic_net,
+  linear_model.MultiTaskElasticNet: _multi_task,
+  linear_model.MultiTaskLasso: _multi_task,
+  linear_model.HuberRegressor: _huber,
   linear_model.PoissonRegressor: lambda e: Released(
     "poisson", l2=e.alpha, mean_form=True, mean_weight=True
   ),
@@ -166,6 +194,26 @@ _READERS = {
   linear_model.TweedieRegressor: _tweedie,
   linear_model.SGDClassifier: _sgd,
   svm.LinearSVC: _linear_svc,
+}
+
+
+_MISTAKES = "it stops once no record is mistaken, at no optimum"
+_KINK = (
+  "its loss has a kink, where many records lie and any gradient is possible"
+)
+_WHY_NOT = {
+  "Perceptron": _MISTAKES,
+  "PassiveAggressiveClassifier": _MISTAKES,
+  "PassiveAggressiveRegressor": _MISTAKES,
+  "SVC": _KINK,
+  "NuSVC": _KINK,
+  "SVR": _KINK,
+  "NuSVR": _KINK,
+  "LinearSVR": _KINK,
+  "QuantileRegressor": _KINK,
+  "MLPClassifier": "it is not convex; see attacks.stationarity",
+  "MLPRegressor": "it is not convex; see attacks.stationarity",
+  "SGDRegressor": "its steps end far from the optimum",
 }
 
 
@@ -186,8 +234,10 @@ def read(estimator):
   reader = _READERS.get(type(like))
   if reader is None:
     known = ", ".join(sorted(c.__name__ for c in _READERS))
+    name = type(estimator).__name__
+    why = f" ({_WHY_NOT[name]})" if name in _WHY_NOT else ""
     raise UserError(
-      f"{type(estimator).__name__} has no closed-form attack; supported: "
+      f"{name} has no closed-form attack{why}; supported: "
       f"{known}, {', '.join(_CROSS_VALIDATED)}, OneVsRestClassifier, and a "
       "Pipeline of transformers and one of them"
     )

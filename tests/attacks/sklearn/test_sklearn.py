@@ -76,6 +76,22 @@ CASES = {
     linear_model.GammaRegressor(solver=EXACT, alpha=0.2, tol=1e-13),
     WAITS,
   ),
+  "several tasks, lasso": (
+    linear_model.MultiTaskLasso(0.5, tol=1e-14, max_iter=100_000),
+    (DIABETES[0], np.c_[DIABETES[1], WAITS[1]]),
+  ),
+  "several tasks, elastic net": (
+    linear_model.MultiTaskElasticNetCV(
+      alphas=[0.5], tol=1e-14, max_iter=100_000, cv=2
+    ),
+    (DIABETES[0], np.c_[DIABETES[1], WAITS[1]]),
+  ),
+  "tweedie": (
+    linear_model.TweedieRegressor(
+      power=1.5, solver=EXACT, alpha=0.2, tol=1e-13
+    ),
+    WAITS,
+  ),
   "squared hinge": (svm.LinearSVC(C=1e-2, **TIGHT), HIGH),
   "scaled": (
     pipeline.make_pipeline(StandardScaler(), LR(solver=EXACT, **TIGHT)),
@@ -135,6 +151,28 @@ def test_models_stopped_early_are_never_trusted_wrongly(estimator):
       np.testing.assert_allclose(result.x, x[target], atol=1e-2)
 
 
+def test_huber_is_checked_by_its_scale():
+  """Records are found, inside the kink with their response; the wrong weights
+  are noticed."""
+  x, y = DIABETES
+  model = linear_model.HuberRegressor(tol=1e-12, max_iter=5000)
+  weight = _RNG.uniform(0.8, 1.2, len(y))
+  for sample_weight in (None, weight):
+    model.fit(x, y, sample_weight=sample_weight)
+    inside = np.flatnonzero(~model.outliers_)[:30:6]
+    found = [
+      reconstruct(model, np.delete(x, i, 0), np.delete(y, i)) for i in inside
+    ]
+    trusted = [(r, i) for r, i in zip(found, inside) if r.identifiable]
+    if sample_weight is not None:
+      assert not trusted and any("weighted" in r.message for r in found)
+      continue
+    assert trusted
+    for r, i in trusted:
+      assert np.sqrt(np.mean((r.x - x[i]) ** 2)) < 0.03
+      np.testing.assert_allclose(r.y, y[i], rtol=1e-2)
+
+
 def test_a_scaler_that_saw_the_target_is_named():
   x, y = load_wine(return_X_y=True)
   model = LR(solver=EXACT, **TIGHT)
@@ -166,6 +204,8 @@ X, Y = WINE
       ensemble.RandomForestClassifier(n_estimators=2).fit(X, Y),
       "RandomForestClassifier has no closed-form attack",
     ),
+    (linear_model.Perceptron().fit(X, Y), "no record is mistaken"),
+    (linear_model.QuantileRegressor().fit(X, Y), "kink"),
     (svm.LinearSVC(loss="hinge").fit(X, Y), "squared_hinge"),
     (linear_model.SGDClassifier().fit(X, Y), "log_loss"),
     (

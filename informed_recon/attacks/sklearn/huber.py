@@ -1,0 +1,58 @@
+"""HuberRegressor: what its scale says of the record.
+
+It minimises sum_i (sigma + s_i H(z_i) sigma) + alpha |w|^2, z = (h - y) / sigma
+(Owen 2007), so that its derivative by sigma is zero as well:
+
+    sum_i s_i min(|z_i|, epsilon)^2 = n.
+
+That is one equation more than unknowns, which checks the answer. A record
+further off than epsilon is one of a loss that is straight there: its features
+are found, of its response only on which side it lies.
+"""
+
+import numpy as np
+
+from informed_recon.attacks.convex import inputs
+from informed_recon.types import Reconstruction
+
+# Errors of the target's term in the sum that it may be off, and the largest
+# such slack that is a check (the term lies between 0 and epsilon^2).
+WITHIN, CHECKS = 5.0, 1e-2
+
+
+def checked(
+  found: Reconstruction, problem: inputs.Problem, epsilon: float
+) -> Reconstruction:
+  """Holds the closed form's answer against the scale."""
+  if problem.intercept is None or np.isnan(found.x).all():
+    return found
+  x = np.nan_to_num(found.x)  # a lost feature has no weight
+  predicted = problem.weights[0] @ x + problem.intercept[0]
+  z = float(predicted - found.y / problem.unit)
+  # The derivative by the scale is left at about what that by the intercept is.
+  left = float(np.max(problem.leftover[1], initial=0.0)) + 1e-9
+  left *= WITHIN / problem.target_weight
+  beyond = abs(z) >= epsilon - left
+  h = problem.x @ problem.weights[0] + problem.intercept[0]
+  terms = np.minimum(np.abs(h - problem.y[:, 0]), epsilon) ** 2
+  own = len(terms) + 1 - problem.sample_weight @ terms
+  gap = abs(own / problem.target_weight - min(abs(z), epsilon) ** 2)
+  slack = 2 * epsilon * left
+  if problem.decimals is not None or not np.isfinite(gap):
+    slack = np.inf
+  notes = [found.message]
+  if beyond:
+    notes.append(
+      "the response lies further off than epsilon scales; how far is not told"
+    )
+    found = found._replace(y=np.nan)
+  if not gap <= slack:
+    notes.append(
+      "the scale is not that of the known records and this one: the weights "
+      "are not at the optimum, or records were weighted"
+    )
+    found = found._replace(identifiable=False)
+  if found.identifiable and slack <= CHECKS:
+    notes = notes[1:]  # that nothing checks it
+    found = found._replace(checked=True)
+  return found._replace(message="; ".join(n for n in notes if n))
