@@ -231,27 +231,30 @@ def _block(
 
 def _about(experiment: Experiment) -> dict:
   """Accuracy of the released models on records nobody trained on, where there
-  are any, and what the report says of them."""
+  are any, and on the fixed set; and what the report says of them."""
   model, threat = experiment.model(), experiment.config.threat
-  x, y = map(jnp.asarray, experiment.records("accuracy"))
   like = jax.eval_shape(model.init, experiment.key)
+  released = experiment.rows("targets").all()
 
   @jax.jit
-  def accuracy(rows):
+  def accuracies(rows, x, y):
     def one(row):
       logits = model.apply(tree.unflatten(row, like), x)
       return jnp.mean(jnp.argmax(logits, 1) == y)
 
     return jax.lax.map(one, rows, batch_size=32)
 
-  released = experiment.rows("targets").all()
-  mean = interval = None
-  if len(y):
-    mean, interval = metrics.mean_ci95(np.asarray(accuracy(released), float))
+  about = {}
+  for name, part in (("test", "accuracy"), ("train", "fixed")):
+    x, y = map(jnp.asarray, experiment.records(part))
+    mean = interval = None
+    if len(y):
+      each = np.asarray(accuracies(released, x, y), float)
+      mean, interval = metrics.mean_ci95(each)
+    about[f"{name}_accuracy_mean"] = mean
+    about[f"{name}_accuracy_mean_ci95"] = interval and list(interval)
   knows = ["training_algorithm", *["initial_weights"] * threat.shared_init]
-  return dict(
-    test_accuracy_mean=mean,
-    test_accuracy_mean_ci95=interval and list(interval),
+  return about | dict(
     model=experiment.config.model.name,
     parameters=model.num_params,
     models=len(released),

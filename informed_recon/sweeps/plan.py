@@ -32,6 +32,7 @@ class Point(NamedTuple):
   directory: pathlib.Path  # of the sweep
   overrides: Mapping[str, Any]  # dotted path in the config -> value
   command: tuple[str, ...]  # runs it, or goes on with it
+  labels: Mapping[str, Any] = {}  # what the sweep calls it, if it does
 
   @property
   def workdir(self) -> pathlib.Path:
@@ -69,9 +70,10 @@ def plan(
   """Reads and checks a sweep; writes nothing.
 
   The config file's `sweep(arg)` yields flat overrides, such as
-  `{"training.learning_rate": 0.1}`. In its place there may be big_vision's
-  `get_hyper(hyper)` (`sweeps.hyper`), whose keys begin with "config.". `CURVE`
-  names the figure.
+  `{"training.learning_rate": 0.1}`. Beside them there may be `"labels"`, a dict
+  that names the point: its folder, and its rows in results.csv. In place of
+  `sweep` there may be big_vision's `get_hyper(hyper)` (`sweeps.hyper`), whose
+  keys begin with "config.". `CURVE` names the figure.
 
   Args:
     config: what the points have in common.
@@ -91,21 +93,23 @@ def plan(
     registry.find("report.curves", curve)
   load = functools.cache(data.load)
   configs: dict[str, ConfigDict] = {}
-  points = list(_overrides(module, path, arg))
-  for changes in points:
-    name = _name(changes)
+  hashes: dict[str, str] = {}
+  points = [dict(point) for point in _overrides(module, path, arg)]
+  labels = [point.pop("labels", {}) for point in points]
+  for changes, label in zip(points, labels):
+    name = _name(label or changes)
     twice = sorted(given.keys() & changes.keys())
     if twice:
       raise UserError(
         f"--config.{twice[0]} is what the sweep varies ({name}); leave it out"
       )
     changed = _changed(config, changes, name)
-    for other, earlier in configs.items():
-      if identity.config_hash(earlier) == identity.config_hash(changed):
-        raise UserError(
-          f"two points of the sweep are the same experiment: {other!r} "
-          f"and {name!r}; remove one"
-        )
+    other = hashes.setdefault(identity.config_hash(changed), name)
+    if other != name or name in configs:
+      raise UserError(
+        f"two points of the sweep are the same experiment: {other!r} "
+        f"and {name!r}; remove one"
+      )
     _check(name, changed, directory, load)
     configs[name] = changed
   if not points:
@@ -128,8 +132,9 @@ def plan(
             for key, value in (given | changes | shared[name]).items()
           ),
         ),
+        labels=label,
       )
-      for name, changes in zip(configs, points)
+      for name, changes, label in zip(configs, points, labels)
     ),
     curve=curve,
   )
