@@ -130,6 +130,7 @@ def get_config(arg: str = "") -> ConfigDict:
         name="",  # source=tfds: name of the set
         path="",  # source=npz: the file
         options=dict(),  # of the source, where it has any
+        shadow_classes=0,  # shadow targets are of the first so many; 0: of all
       ),
       split=dict(  # records; one seeded permutation is cut in this order
         accuracy=250,  # to measure the released model
@@ -141,6 +142,9 @@ def get_config(arg: str = "") -> ConfigDict:
       threat=dict(
         shared_init=True,  # the adversary knows the initial parameters
         shared_order=True,  # and the order of the mini-batches
+        # Where it does not know the initial parameters: it knows so many, of
+        # which they are one; 0: none.
+        initialisations=0,
       ),
       model=dict(  # the released model
         name="mlp",  # file name in informed_recon/models/, or a path
@@ -157,6 +161,7 @@ def get_config(arg: str = "") -> ConfigDict:
         # its difference to a base run: for accelerators, at a loss of accuracy.
         products="float32",
         l2=0.0,  # coefficient of (l2/2)|params|^2, beside the mean loss
+        ema=0.0,  # decay of the parameters' average, which is released; 0: none
         privacy=dict(  # the rest is idle where the mechanism is "none"
           mechanism="none",  # file name in informed_recon/training/mechanisms/
           clip_norm=1.0,  # largest gradient norm of one record
@@ -165,6 +170,20 @@ def get_config(arg: str = "") -> ConfigDict:
           sampling_probability=1.0,  # of a record in a step; 1: full batch
           delta=1e-5,  # at which epsilon is reported
         ),
+      ),
+      # How the released models were really trained, where that is not what the
+      # adversary believes, which the other settings are.
+      truth=dict(
+        rate=1.0,  # learning rate, over the believed one
+        more_steps=0,
+        other_seed=False,  # of initial weights and batches
+        replaced=0,  # fixed records in whose place there are others
+        missing=0,  # further records that the adversary does not know of
+      ),
+      release=dict(  # what is published of the parameters of every model
+        layers="",  # regular expression for the arrays' names; "": all
+        format="float32",  # float32 | float16 | bfloat16 | int8 | int4
+        pruned=0.0,  # share of each array, the smallest, set to zero
       ),
       reconstructors=dict(bilinear=BILINEAR_RECONSTRUCTOR),
       simulations=dict(),  # of the stage "simulation", each a SIMULATION

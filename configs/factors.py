@@ -7,9 +7,9 @@ network and ridge regression on all targets, simulated training on 4 of them,
 the stationarity of the weights where there is weight decay. Three seeds of
 split, initialisation and reconstructor; all factors' first seed comes first.
 
-`:NAME` runs one factor, `:interaction` steps × L2 × width, `:NAME,paper` at the
-paper's sizes (TFDS set `mnist`), `:NAME,quick` a smoke test; the underlined
-name of `initial weights` is `initial_weights`.
+`:initial_weights` runs one factor; `:paper` and `:initial_weights,paper` have
+the paper's sizes; `:quick` is the smoke test. Needs the TFDS sets `mnist` and
+`fashion_mnist` for the factor `shadow_targets` and at the paper's sizes.
 
 Measured: docs/findings.md.
 
@@ -57,6 +57,21 @@ _BATCHES = {
   for word in ("known", "secret")
 }
 
+
+def _own(mechanism, **options):
+  """Training by another mechanism, with options of its own."""
+  given = {f"{SETTINGS}.options.{k}": v for k, v in options.items()}
+  return {f"{SETTINGS}.mechanism": mechanism} | given
+
+
+def _fine_tuned(steps):
+  """So many further steps on all records but the target."""
+  more = _own("weighted", forgotten=steps)
+  return {str(steps): more | {"training.steps": 100 + steps}}
+
+
+_MNIST = {"data.source": "tfds", "data.name": "mnist"}
+
 # name -> (label of the baseline, label of each other point -> its overrides).
 # A baseline that is among the points is the factor's own.
 FACTORS = {
@@ -91,7 +106,45 @@ FACTORS = {
     _each("training.l2", (1e-4, 1e-3, 1e-2, 1e-1), **STATIONARY),
   ),
   "batch": ("all", _BATCHES),
-  "initial weights": ("known", {"secret": {"threat.shared_init": False}}),
+  "initial weights": (
+    "known",
+    {
+      "one of 10": {
+        "threat.shared_init": False,
+        "threat.initialisations": 10,
+        "simulations.simulation.search_keys": True,
+      },
+      "secret": {"threat.shared_init": False},
+    },
+  ),
+  "layers published": (
+    "all",
+    {
+      "first": {"release.layers": "Dense_0"},
+      "last": {"release.layers": "Dense_1"},
+      "kernels": {"release.layers": "kernel"},
+      "biases": {"release.layers": "bias"},
+    },
+  ),
+  "rounding": (
+    "float32",
+    {
+      name: {"release.format": name}
+      for name in ("float16", "bfloat16", "int8", "int4")
+    },
+  ),
+  "pruning": ("0", _each("release.pruned", (0.5, 0.9))),
+  "recipe": (
+    "known",
+    {
+      "rate +10%": {"truth.rate": 1.1},
+      "rate -10%": {"truth.rate": 0.9},
+      "one epoch more": {"truth.more_steps": 1},
+      "other seed": {"truth.other_seed": True},
+    },
+  ),
+  "records replaced": ("0", _each("truth.replaced", (1, 10, 100))),
+  "records missing": ("0", _each("truth.missing", (1, 10, 100))),
   "privacy": (
     "none",
     {
@@ -100,25 +153,47 @@ FACTORS = {
       "ε = 100": PRIVATE | {f"{SETTINGS}.epsilon": 100.0},
     },
   ),
+  "label smoothing": (
+    "0",
+    {f"{s}": _own("smoothed", smoothing=s) for s in (0.1, 0.3)},
+  ),
+  "augmentation": ("none", {"shifts": _own("augmented", shift=2)}),
+  "average (EMA)": ("none", _each("training.ema", (0.9, 0.97))),
+  "fine-tuning": ("0", _fine_tuned(1) | _fine_tuned(10) | _fine_tuned(100)),
+  "copies of the target": (
+    "1",
+    {f"{n}": _own("weighted", copies=n) for n in (2, 5)},
+  ),
+  "shadow targets": (
+    "MNIST",
+    {
+      "MNIST": _MNIST,
+      "digits 0 to 4": _MNIST | {"data.shadow_classes": 5},
+      "Fashion-MNIST": _MNIST | {"data.shadow": "fashion_mnist"},
+    },
+  ),
   "architecture": (
     "mlp",
     {
       "mlp": _FEW,
       "linear": _FEW | {"model.name": "linear"},
+      "transformer": _IMAGE | {"model.name": "patches"},
       "convnet": {
         **_IMAGE,
         "model.name": "convnet",
         "model.options.widths": (8, 16),
         "model.options.pooling": "stride",
       },
+      "resnet": {
+        **_IMAGE,
+        "model.name": "resnet",
+        "model.options.widths": (4, 8),
+        "model.options.groups": 2,
+      },
     },
   ),
 }
-GRID = {
-  "training.steps": (100, 1000, 5000),
-  "training.l2": (1e-4, 1e-3, 1e-2),
-  "model.options.width": (10, 30, 100),
-}
+FORMS = ("", "quick", "paper")
 
 
 def get_config(arg: str = ""):
@@ -126,6 +201,7 @@ def get_config(arg: str = ""):
   config = default.get_config()
   config.title = "What makes a model leak"
   config.stages = STAGES
+  config.data.shadow = ""
   config.split.update(targets=200, shadow=2000)
   config.reconstructors = dict(
     network=dict(default.GRAM_RECONSTRUCTOR, epochs=20)
@@ -154,31 +230,27 @@ def sweep(arg: str):
   name, form = _parse(arg)
   for seed in range(1 if form == "quick" else SEEDS):
     again = {"seed": seed, "split.seed": 42 + seed}
-    if name == "interaction":
-      yield from _interaction(again, seed)
-      continue
     yield again | {"labels": dict(factor="baseline", seed=seed)}
     for factor, (baseline, points) in FACTORS.items():
-      if name in ("", factor.replace(" ", "_")):
+      if name in ("", _argument(factor)):
         for label, changes in points.items():
           labels = dict(factor=factor, point=label, baseline=baseline)
           yield again | changes | {"labels": labels | dict(seed=seed)}
 
 
-def _interaction(again, seed):
-  pass
+def _argument(factor: str) -> str:
+  return factor.replace(" ", "_")
 
 
-def _parse(arg: str):
+def _parse(arg: str) -> tuple[str, str]:
   """(factor or "", form) of the string after the config's name."""
-  *names, form = arg.split(",") if "," in arg else ["", arg]
-  name = ",".join(names)
-  if "," not in arg and arg not in ("quick", "paper"):
-    name, form = arg, ""
-  known = ("", "interaction", *(f.replace(" ", "_") for f in FACTORS))
-  if name not in known or form not in ("", "quick", "paper"):
+  name, _, form = arg.partition(",")
+  if name in FORMS:
+    name, form = "", name
+  known = [_argument(factor) for factor in FACTORS]
+  if form not in FORMS or name not in ("", *known):
     raise ValueError(
-      f"config argument must be one of {', '.join(known[1:])}, with or "
-      f"without ,quick or ,paper; got {arg!r}"
+      "config argument must be 'quick', 'paper' or a factor, with ',quick' or "
+      f"',paper' where wanted ({', '.join(known)}), got {arg!r}"
     )
   return name, form

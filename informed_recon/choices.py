@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from informed_recon import data, models
 from informed_recon.attacks.reconstructor import networks
-from informed_recon.training import optimizers
+from informed_recon.training import mechanisms, optimizers
 
 # Dotted path of a choice -> key of its options beside it, and their defaults.
 CHOICES = {
@@ -21,6 +21,7 @@ CHOICES = {
   r"model\.name": ("options", models.defaults),
   r"evaluation\.classifier\.name": ("options", models.defaults),
   r"training\.optimizer": ("optimizer_options", optimizers.defaults),
+  r"training\.privacy\.mechanism": ("options", mechanisms.defaults),
   r"reconstructors\.\w+\.network": ("options", networks.defaults),
   r"reconstructors\.\w+\.optimizer": (
     "optimizer_options",

@@ -34,6 +34,9 @@ class DataSpec:
   options: Mapping[str, Any] = dataclasses.field(
     default_factory=dict, hash=False
   )
+  # Above 0: shadow targets are of the first so many classes alone, half of
+  # whose records are then set aside for them.
+  shadow_classes: int = 0
 
 
 class Dataset(NamedTuple):
@@ -71,6 +74,8 @@ def load(spec: DataSpec) -> Dataset:
       of record.
   """
   own = _load(spec)
+  if spec.shadow_classes:
+    return _set_aside(own, spec)
   if not spec.shadow:
     return own
   other = _load(dataclasses.replace(spec, name=spec.shadow))
@@ -88,6 +93,21 @@ def load(spec: DataSpec) -> Dataset:
     )
   joined = (np.concatenate(both) for both in zip(own.records, other.records))
   return own._replace(records=Records(*joined), foreign=len(other.records.y))
+
+
+def _set_aside(own: Dataset, spec: DataSpec) -> Dataset:
+  """With every second record of the first classes as a foreign one."""
+  count = spec.shadow_classes
+  if spec.shadow or not 0 < count <= own.num_classes:
+    raise UserError(
+      "data.shadow_classes must lie between 0 (all) and the set's number of "
+      f"classes, {own.num_classes}, and wants data.shadow empty, got {count}"
+    )
+  there = np.flatnonzero(own.records.y < count)[::2]
+  rest = np.setdiff1d(np.arange(len(own.records.y)), there)
+  order = np.concatenate([rest, there])
+  records = Records(*(a[order] for a in own.records))
+  return own._replace(records=records, foreign=len(there))
 
 
 def defaults(source: str) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from informed_recon.storage import files
 from informed_recon.storage.store import Rows, open_rows
 from informed_recon.training.loop import make_train
 from informed_recon.training.recipe import Gradient, HParams, Recipe, Train
+from informed_recon.training.release import Release, publish
 from informed_recon.types import Records, UserError
 
 # Part of the split -> its store: a shadow model for every shadow target, a
@@ -51,11 +52,51 @@ class Experiment(NamedTuple):
 
   def store(self, part: str) -> pathlib.Path:
     """Folder of a part's models: this run's, or one shared between runs."""
-    return pathlib.Path(self.config.perf.stores or self.workdir) / STORES[part]
+    mine = part == "targets" and self.misled
+    shared = "" if mine else self.config.perf.stores
+    return pathlib.Path(shared or self.workdir) / STORES[part]
 
-  def rows(self, part: str) -> Rows:
-    """The trained models of a part, one a record of it."""
-    return open_rows(self.store(part), len(getattr(self.split, part)))
+  def rows(self, part: str, *, whole: bool = False) -> Rows:
+    """The trained models of a part, one a record of it, as they are published;
+    with `whole` no layer is left out."""
+    rows = open_rows(self.store(part), len(getattr(self.split, part)))
+    how = self.release(whole=whole)
+    if how == Release():
+      return rows
+    layout = self.model().layout
+    chunks = (publish(chunk, layout, how) for chunk in rows.chunks)
+    return dataclasses.replace(rows, chunks=tuple(chunks))
+
+  def release(self, *, whole: bool = False) -> Release:
+    """What is published of a model."""
+    given = self.config.get("release", {})
+    changed = {"layers": ""} if whole else {}
+    return Release(**(dict(given) | changed))
+
+  @property
+  def misled(self) -> bool:
+    """Whether the released models were trained otherwise than the adversary
+    believes."""
+    flat = identity.flatten(self.config)
+    return any(key.startswith("truth.") for key in flat)
+
+  def truth(self) -> "Experiment":
+    """The experiment as the released models saw it."""
+    if not self.misled:
+      return self
+    truth, config = self.config.truth, self.config.copy_and_resolve_references()
+    with config.unlocked():
+      config.training.learning_rate *= truth.rate
+      config.training.steps += truth.more_steps
+    # Records that nobody else has are those that measure the accuracy.
+    kept = len(self.split.accuracy) - truth.replaced - truth.missing
+    others = self.split.accuracy[kept:]
+    fixed = self.split.fixed[: len(self.split.fixed) - truth.replaced]
+    split = self.split._replace(
+      accuracy=self.split.accuracy[:kept], fixed=np.append(fixed, others)
+    )
+    key = prng.stream(self.key, "truth") if truth.other_seed else self.key
+    return self._replace(config=config, split=split, key=key)
 
   def model(self) -> models.Model:
     """The released model's architecture, for stages that train networks."""
@@ -194,6 +235,7 @@ def build(
     data.DataSpec(**config.data.to_dict(), data_dir=config.perf.data_dir)
   )
   split = splits.split(*dataset.sizes, **config.split)
+  _check_truth(config)
   experiment = Experiment(
     config=config,
     workdir=pathlib.Path(workdir),
@@ -214,6 +256,27 @@ def build(
     if judge != loss:
       perceptual.check(judge, *kind, "")
   return experiment
+
+
+def _check_truth(config: ConfigDict) -> None:
+  truth, split = config.get("truth", None), config.split
+  if truth is None:
+    return
+  if (
+    not 0 < truth.rate < math.inf
+    or min(truth.more_steps, truth.replaced, truth.missing) < 0
+  ):
+    raise UserError(
+      "truth wants a positive rate, and more_steps, replaced and missing of at "
+      "least 0"
+    )
+  if truth.replaced >= split.fixed or (
+    truth.replaced + truth.missing > split.accuracy
+  ):
+    raise UserError(
+      "truth.replaced must be less than split.fixed, and with truth.missing at "
+      "most split.accuracy, whose records take their place"
+    )
 
 
 def enter(experiment: Experiment) -> None:

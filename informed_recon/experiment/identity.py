@@ -27,6 +27,23 @@ def numerics() -> dict[str, str]:
   return dict(settings=text) if text else {}
 
 
+# Settings that change nothing at these values. They are then no part of the
+# hash: runs older than the setting stay what they are.
+IDLE = {
+  "data.shadow_classes": 0,
+  "threat.initialisations": 0,
+  "training.ema": 0.0,
+  "truth.rate": 1.0,
+  "truth.more_steps": 0,
+  "truth.other_seed": False,
+  "truth.replaced": 0,
+  "truth.missing": 0,
+  "release.layers": "",
+  "release.format": "float32",
+  "release.pruned": 0.0,
+}
+
+
 def config_hash(config: ConfigDict, groups: Sequence[str] = ()) -> str:
   """Hash of what changes the answer: everything but `perf`, the title and the
   settings of a privacy mechanism that is not used.
@@ -71,7 +88,8 @@ def flatten(config: ConfigDict, group: str = "") -> dict[str, Any]:
   ):
     if stage not in plain.get("stages", ()):
       plain.pop(own, None)  # likewise
-  return walk("", {group: plain[group]} if group else plain)
+  flat = walk("", {group: plain[group]} if group else plain)
+  return {k: v for k, v in flat.items() if k not in IDLE or v != IDLE[k]}
 
 
 def code_hash(roots: Iterable[ModuleType]) -> str:

@@ -16,7 +16,7 @@ from informed_recon.evaluation import metrics
 from informed_recon.experiment import STORES, Experiment, identity
 from informed_recon.storage import files, repair, store
 from informed_recon.storage.fill import fill
-from informed_recon.training import ensemble, loop, recipe
+from informed_recon.training import ensemble, loop, recipe, release
 from informed_recon.types import Records, UserError
 
 # What decides the rows of a store, beside the data: a change elsewhere in the
@@ -46,6 +46,9 @@ def check(experiment: Experiment) -> None:
     )
   experiment.privacy()
   _training(experiment)
+  _training(experiment.truth())
+  if "release" in experiment.config:
+    release.visible(experiment.model().layout, experiment.release().layers)
   config, split = experiment.config, experiment.split
   if "reconstructor" in config.stages and not len(split.shadow):
     raise UserError("split.shadow must be at least 1 for a reconstructor")
@@ -63,12 +66,11 @@ def check(experiment: Experiment) -> None:
 def run(experiment: Experiment) -> None:
   """Leaves the complete stores `released/` and `shadow/`, and the released
   models' accuracy in `released_model.json`."""
-  training = _training(experiment)
   prepare(experiment)
   for part in _parts(experiment):
     directory = experiment.store(part)
     bad = store.missing(directory, len(getattr(experiment.split, part)))
-    _fill(experiment, training, part, {chunk.path for chunk in bad})
+    _fill(experiment, part, {chunk.path for chunk in bad})
     repair.remove_leftovers(directory)
   files.kept_sealed(
     experiment.workdir / "released_model.json", lambda: _about(experiment)
@@ -77,22 +79,23 @@ def run(experiment: Experiment) -> None:
 
 def work(experiment: Experiment) -> None:
   """Helps to complete the stores; what is done is not looked through again."""
-  training = _training(experiment)
   prepare(experiment)
   for part in _parts(experiment):
-    _fill(experiment, training, part, suspects=set())
+    _fill(experiment, part, suspects=set())
 
 
-def decisive(config: ConfigDict) -> dict[str, Any]:
-  """What of a config decides the rows of its stores, by dotted path."""
+def decisive(config: ConfigDict, part: str = "shadow") -> dict[str, Any]:
+  """What of a config decides the rows of a part's store, by dotted path."""
+  groups = DECISIVE + (("truth",) if part == "targets" else ())
   flat = identity.flatten(config).items()
-  return {k: v for k, v in flat if k.split(".")[0] in DECISIVE and k != PREFIX}
+  return {k: v for k, v in flat if k.split(".")[0] in groups and k != PREFIX}
 
 
 def prepare(experiment: Experiment) -> None:
   """Starts the stores, or checks that those there will do."""
-  decided, perf = decisive(experiment.config), experiment.config.perf
+  perf = experiment.config.perf
   for part in _parts(experiment):
+    decided = decisive(experiment.config, part)
     store.create(
       experiment.store(part),
       store.Store(
@@ -153,10 +156,7 @@ def _code(experiment: Experiment) -> dict[str, str]:
 
 
 def _fill(
-  experiment: Experiment,
-  training: Training,
-  part: str,
-  suspects: Set[pathlib.Path],
+  experiment: Experiment, part: str, suspects: Set[pathlib.Path]
 ) -> None:
   """Trains what is missing of one store, beside whoever else does; a chunk
   among `suspects` is read before it counts as done."""
@@ -168,11 +168,13 @@ def _fill(
   # The last chunk of a prefix holds models of a larger experiment.
   sizes = {**experiment.config.split, part: store.manifest(directory)["rows"]}
   ids = getattr(splits.split(*experiment.dataset.sizes, **sizes), part)
+  trained = experiment.truth() if part == "targets" else experiment
+  training = _training(trained)
   process, count = jax.process_index(), jax.process_count()
   with tqdm(total=chunks[-1].end, desc=name, unit="model") as bar:
     fill(
       chunks,
-      lambda c: _trained(experiment, training, part, ids[c.start : c.end]),
+      lambda c: _trained(trained, training, part, ids[c.start : c.end]),
       suspects=suspects,
       first=len(chunks) * process // count,
       progress=lambda rows: bar.update(rows - bar.n),
@@ -234,7 +236,7 @@ def _about(experiment: Experiment) -> dict:
   are any, and on the fixed set; and what the report says of them."""
   model, threat = experiment.model(), experiment.config.threat
   like = jax.eval_shape(model.init, experiment.key)
-  released = experiment.rows("targets").all()
+  released = experiment.rows("targets", whole=True).all()
 
   @jax.jit
   def accuracies(rows, x, y):
@@ -246,7 +248,7 @@ def _about(experiment: Experiment) -> dict:
 
   about = {}
   for name, part in (("test", "accuracy"), ("train", "fixed")):
-    x, y = map(jnp.asarray, experiment.records(part))
+    x, y = map(jnp.asarray, experiment.truth().records(part))
     mean = interval = None
     if len(y):
       each = np.asarray(accuracies(released, x, y), float)

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from informed_recon.attacks import simulation as attack
 from informed_recon.experiment import Experiment
 from informed_recon.storage import answers, files
-from informed_recon.training import ensemble
+from informed_recon.training import ensemble, release
 from informed_recon.types import Answers, Records, UserError
 
 CLASS_MEANS = "class_means"  # starts: the mean known record of every class
@@ -131,9 +131,12 @@ def _simulate(experiment: Experiment, sample: int = 0) -> attack.Simulate:
   train = experiment.train(gradient=gradient, remat=remat)
   threat = ensemble.Threat(**experiment.config.threat)
   one = ensemble.make_one(train, threat)
+  shown = release.visible(
+    experiment.model().layout, experiment.release().layers
+  )
 
   def simulate(fixed, target, model_id):
-    return one(experiment.key, fixed, target, model_id, hparams)
+    return shown * one(experiment.key, fixed, target, model_id, hparams)
 
   return simulate
 

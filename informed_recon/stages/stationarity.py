@@ -30,6 +30,11 @@ def check(experiment: Experiment) -> None:
       "the stage 'stationarity' attacks what 'shadow' trains; put 'shadow' "
       "before it"
     )
+  if experiment.release().layers:
+    raise UserError(
+      "the stage 'stationarity' reads all parameters; it wants release.layers "
+      "empty"
+    )
   for name, spec in config.stationarity.items():
     if name in {*config.reconstructors, *config.simulations}:
       raise UserError(f"stationarity and another attack both have a {name!r}")

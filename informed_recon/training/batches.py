@@ -59,21 +59,44 @@ def draw(
   return Batch(fixed.x[index], fixed.y[index], weight, present, batch_size)
 
 
-def of_fixed(model: Model, params, x, y, weight):
-  """The gradient of Σ_i weight_i ℓ(params; x_i, y_i), like `params`."""
+def of_fixed(model: Model, params, x, y, weight, loss=cross_entropy):
+  """The gradient of Σ_i weight_i ℓ(params; x_i, y_i), like `params`, with ℓ
+  `loss(logits (b, K), labels (b,)) -> (b,)`."""
 
-  def loss(params, x, y, weight):
-    return jnp.sum(weight * cross_entropy(model.apply(params, x), y))
+  def total(params, x, y, weight):
+    return jnp.sum(weight * loss(model.apply(params, x), y))
 
-  return microbatch.gradient(loss, params, x, y, weight)
+  return microbatch.gradient(total, params, x, y, weight)
 
 
-def with_target(model: Model, params, total, target: Records, present=1.0):
+def with_target(
+  model: Model,
+  params,
+  total,
+  target: Records,
+  present=1.0,
+  loss=cross_entropy,
+):
   """`total`, a sum of gradients, and the target's own times `present`."""
 
-  def loss(params):
+  def own_loss(params):
     logits = model.apply(params, target.x[None])
-    return cross_entropy(logits, target.y[None])[0]
+    return loss(logits, target.y[None])[0]
 
-  own = jax.grad(loss)(params)
+  own = jax.grad(own_loss)(params)
   return jax.tree.map(lambda f, t: f + present * t, total, own)
+
+
+def mean_gradient(
+  model: Model,
+  params,
+  batch: Batch,
+  target: Records | None,
+  l2,
+  loss=cross_entropy,
+):
+  """The gradient of a batch's mean loss with (l2/2)‖params‖²."""
+  total = of_fixed(model, params, batch.x, batch.y, batch.weight, loss)
+  if target is not None:
+    total = with_target(model, params, total, target, batch.present, loss)
+  return jax.tree.map(lambda g, p: g / batch.size + l2 * p, total, params)

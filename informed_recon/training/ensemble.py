@@ -37,6 +37,9 @@ class Threat:
 
   shared_init: bool = True  # the released model's initial parameters are known
   shared_order: bool = True  # so is its mini-batch order
+  # Where its initial parameters are not known, so many are, of which they are
+  # one; 0: none.
+  initialisations: int = 0
 
 
 Ensemble = Callable[
@@ -48,12 +51,13 @@ BASE_ID = np.uint32(2**32 - 1)  # of the model without a target; no row has it
 def model_keys(root: jax.Array, threat: Threat, model_id: jax.Array) -> Keys:
   """The keys of the model with a global id: streams shared or its own."""
 
-  def key(name, shared=False):
+  def key(name, shared=False, of=0):
     stream = prng.stream(root, name)
-    return stream if shared else jax.random.fold_in(stream, model_id)
+    number = model_id % of if of else model_id
+    return stream if shared else jax.random.fold_in(stream, number)
 
   return Keys(
-    init=key("init", threat.shared_init),
+    init=key("init", threat.shared_init, of=threat.initialisations),
     order=key("order", threat.shared_order),
     noise=key("noise"),
     sampling=key("sampling"),

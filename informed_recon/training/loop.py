@@ -80,18 +80,23 @@ def make_train(
       params, given = program.enter(params, fixed, target)
 
     def advance(carry, step):
-      params, state = carry
+      params, state, average = carry
       if program is not None:
         grads = program.gradient(params, given, hparams)
       else:
         grads = gradient(keys, step, params, fixed, target, hparams)
       updates, state = optimizer.update(grads, state, params)
       shown = Transcript(params, grads) if transcript else None
-      return (optax.apply_updates(params, updates), state), shown
+      params = optax.apply_updates(params, updates)
+      # Other coordinates are affine in the parameters: so is their average.
+      if recipe.ema:
+        average = optax.incremental_update(params, average, 1 - recipe.ema)
+      return (params, state, average), shown
 
     body = jax.checkpoint(advance) if remat else advance
-    carry = (params, optimizer.init(params))
-    (params, _), shown = jax.lax.scan(body, carry, jnp.arange(recipe.steps))
+    carry = (params, optimizer.init(params), params if recipe.ema else ())
+    carry, shown = jax.lax.scan(body, carry, jnp.arange(recipe.steps))
+    params = carry[2] if recipe.ema else carry[0]
     if program is not None:
       params = program.leave(params, given)
     return (params, shown) if transcript else params
@@ -107,6 +112,8 @@ def _check(recipe: Recipe) -> None:
       f"training.batch_size must be 0 (full batch) or more, "
       f"got {recipe.batch_size}"
     )
+  if not 0 <= recipe.ema < 1:
+    raise UserError(f"training.ema must lie in [0, 1), got {recipe.ema}")
   if recipe.products not in PRODUCTS:
     raise UserError(
       f"unknown training.products {recipe.products!r}; "

@@ -25,6 +25,7 @@ class Recipe:
   optimizer: str = "sgd"
   optimizer_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   schedule: str = "constant"
+  ema: float = 0.0  # decay of the parameters' average, which is the result
   # One of `PRODUCTS`. Other than float32: of the first layer's products with
   # what all models share, each model trained as its difference to a base run
   # (`training.fast`).

@@ -10,7 +10,7 @@ import sys
 import ml_collections
 import pytest
 
-from informed_recon import configs, registry, stages
+from informed_recon import choices, configs, registry, stages
 from informed_recon.configs import default
 from informed_recon.experiment import identity
 from informed_recon.storage import files
@@ -174,9 +174,11 @@ def test_every_point_of_a_sweep_is_an_experiment_of_its_own(name, arg):
     assert not hasattr(module, "CURVE")
     return
   hashes = []
-  for changes in module.sweep(arg):
-    config = module.get_config(arg).lock()
-    config.update_from_flattened_dict(changes)
+  for changes in map(dict, module.sweep(arg)):
+    changes.pop("labels", None)
+    config = module.get_config(arg)
+    choices.choose(config, changes)
+    config.lock().update_from_flattened_dict(changes)
     hashes.append(identity.config_hash(config))
   assert 1 < len(hashes) == len(set(hashes))
   assert module.CURVE in ("", *registry.names("report.curves"))

@@ -7,8 +7,6 @@ At full batch the mean goes over the n+1 records the model sees,
 with ℓ the softmax cross-entropy; mini-batches are those of `training.batches`.
 """
 
-import jax
-
 from informed_recon.models import Model
 from informed_recon.training import batches
 from informed_recon.training.recipe import Gradient, Recipe
@@ -23,12 +21,7 @@ def make(model: Model, recipe: Recipe) -> Gradient:
 
   def gradient(keys, step, params, fixed, target, hparams):
     batch = batches.draw(recipe.batch_size, fixed, target, keys.order, step)
-    total = batches.of_fixed(model, params, batch.x, batch.y, batch.weight)
-    if target is not None:
-      total = batches.with_target(model, params, total, target, batch.present)
-    return jax.tree.map(
-      lambda g, p: g / batch.size + hparams.l2 * p, total, params
-    )
+    return batches.mean_gradient(model, params, batch, target, hparams.l2)
 
   return gradient
 

@@ -37,6 +37,9 @@ class Options:
   radius: float = 0.1  # largest change of a pixel
 
 
+OPTIONS = dataclasses.asdict(Options())
+
+
 def make(model: Model, recipe: Recipe) -> Gradient:
   """The gradient of the batch's mean loss, the selected records attacked.
 

@@ -65,4 +65,4 @@ def test_a_statement_names_the_mechanism_and_epsilon(name):
   )
   found = registry.find("training.mechanisms", name).statement(privacy, 100)
   assert found["mechanism"] == name
-  assert (found["epsilon"] is None) == (name in ("none", "robust"))
+  assert (found["epsilon"] is None) == (name != "dp_sgd")
