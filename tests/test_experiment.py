@@ -1,6 +1,7 @@
 import types
 
 import jax
+import numpy as np
 import pytest
 
 from informed_recon import experiment as experiments
@@ -78,3 +79,57 @@ def test_float64_is_refused_before_anything_is_written(tiny_config, tmp_path):
   with jax.enable_x64(True):
     with pytest.raises(UserError, match="unset JAX_ENABLE_X64"):
       stages.build(tiny_config(), tmp_path / "run")
+
+
+def test_a_setting_without_effect_is_no_part_of_the_hash(tiny_config):
+  """Runs older than such a setting stay what they are."""
+  config = tiny_config()
+  new = identity.config_hash(config)
+  with config.unlocked():
+    del config.truth, config.release, config.training.ema
+    del config.threat.initialisations, config.data.shadow_classes
+  assert identity.config_hash(config) == new
+
+
+def test_what_the_released_models_saw(tiny_config, tmp_path):
+  """Where the adversary is wrong about it."""
+  changes = {
+    "truth.rate": 1.5,
+    "truth.more_steps": 2,
+    "truth.replaced": 3,
+    "truth.missing": 4,
+  }
+  mine = stages.build(tiny_config(**changes), tmp_path)
+  true = mine.truth()
+  assert mine.misled and true.training()[1].learning_rate == 0.1 * 1.5
+  assert true.training()[0].steps == mine.training()[0].steps + 2
+  n = len(mine.split.fixed)
+  assert len(true.split.fixed) == n + 4
+  np.testing.assert_array_equal(
+    true.split.fixed[: n - 3], mine.split.fixed[:-3]
+  )
+  others = true.split.fixed[n - 3 :]
+  assert set(others) == set(mine.split.accuracy) - set(true.split.accuracy)
+  assert len(others) == 7
+  np.testing.assert_array_equal(true.split.targets, mine.split.targets)
+  plain = stages.build(tiny_config(), tmp_path)
+  assert not plain.misled and plain.truth() is plain
+  seeded = stages.build(tiny_config(**{"truth.other_seed": True}), tmp_path)
+  assert seeded.truth().key != seeded.key == plain.key
+
+
+@pytest.mark.parametrize(
+  "changes, message",
+  [
+    ({"truth.rate": 0.0}, "truth wants a positive rate"),
+    ({"truth.replaced": 30}, "truth.replaced must be less than split.fixed"),
+    ({"truth.missing": 51}, "at most split.accuracy"),
+    ({"release.layers": "Conv"}, "release.layers 'Conv' has no match"),
+    ({"training.ema": 1.0}, r"training.ema must lie in \[0, 1\)"),
+  ],
+)
+def test_what_makes_no_sense_is_refused(
+  tiny_config, tmp_path, changes, message
+):
+  with pytest.raises(UserError, match=message):
+    stages.build(tiny_config(**changes), tmp_path)

@@ -402,3 +402,23 @@ def test_tfds_on_a_cloud_without_its_library(monkeypatch):
   monkeypatch.setattr(tfds, "builder", missing)
   with pytest.raises(UserError, match="cannot be read: Please install gcsfs"):
     data.load(DataSpec("tfds", name="mnist", data_dir="gs://a/b"))
+
+
+def test_shadow_targets_of_the_first_classes():
+  """They are set aside from the records, each once, and are of no other."""
+  whole = data.load(DataSpec("digits"))
+  found = data.load(DataSpec("digits", shadow_classes=3))
+  own, foreign = found.sizes
+  assert set(found.records.y[own:]) == {0, 1, 2}
+  assert set(found.records.y[:own]) == set(range(10))
+  few = int((whole.records.y < 3).sum())
+  assert foreign == -(-few // 2) and own + foreign == len(whole.records.y)
+
+  def everyone(dataset):
+    return np.sort(dataset.records.x.reshape(len(dataset.records.y), -1), 0)
+
+  np.testing.assert_array_equal(everyone(found), everyone(whole))
+  with pytest.raises(
+    UserError, match="data.shadow_classes must lie .*, got 11"
+  ):
+    data.load(DataSpec("digits", shadow_classes=11))

@@ -561,3 +561,38 @@ def test_patches_of_what_is_no_image_are_refused(tiny_config, tmp_path):
 
   with pytest.raises(UserError, match="adversarial_weight needs images"):
     stages.build(config.lock(), tmp_path, load=load)
+
+
+def test_shadow_models_follow_the_belief_and_released_ones_the_truth(
+  finished, tiny_config, tmp_path
+):
+  wrong = stages.build(tiny_config(**{"truth.rate": 1.5}), tmp_path / "run")
+  experiments.enter(wrong)
+  shadow.run(wrong)
+  plain = stages.build(tiny_config(), finished)
+  np.testing.assert_array_equal(
+    wrong.rows("shadow").all(), plain.rows("shadow").all()
+  )
+  faster = stages.build(tiny_config(**{"training.learning_rate": 0.15}), "x")
+  train = ensemble.make_one(faster.train(), ensemble.Threat())
+  targets, ids = faster.records("targets"), faster.split.targets
+  expected = train(
+    *(faster.key, faster.records("fixed")),
+    *(Records(targets.x[0], targets.y[0]), ids[0], faster.training()[1]),
+  )
+  released = wrong.rows("targets").all()
+  np.testing.assert_allclose(released[0], expected, atol=5e-6)
+  assert np.abs(released - plain.rows("targets").all()).max() > 1e-3
+
+
+def test_attacks_see_what_is_published(finished, tiny_config):
+  """And the accuracy is that of the whole model."""
+  published = {"release.layers": "Dense_1", "release.format": "bfloat16"}
+  some = stages.build(tiny_config(**published), finished)
+  plain = stages.build(tiny_config(), finished).rows("targets").all()
+  whole = some.rows("targets", whole=True).all()
+  assert 0 < np.abs(whole - plain).max() < 0.01 * np.abs(plain).max()
+  shown = some.rows("targets").all()
+  first = slice(0, some.model().layout[2].start)
+  assert not shown[:, first].any() and whole[:, first].any()
+  np.testing.assert_array_equal(shown[:, first.stop :], whole[:, first.stop :])

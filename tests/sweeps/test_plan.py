@@ -57,6 +57,15 @@ def test_a_plan_names_its_points_and_how_to_run_them(tmp_path):
   assert stores[0] == stores[1] != stores[2] == stores[3]
 
 
+def test_labels_name_a_point_and_are_no_setting(tmp_path):
+  labelled = "[{'seed': 1, 'labels': {'who': 'a b', 'n': 2}}, {'seed': 2}]"
+  one, other = _plan(tmp_path, labelled).points
+  assert (one.name, one.labels) == ("who=a_b,n=2", {"who": "a b", "n": 2})
+  assert one.overrides == {"seed": 1}
+  assert not any("config.labels" in argument for argument in one.command)
+  assert (other.name, other.labels) == ("seed=2", {})
+
+
 @pytest.mark.parametrize(
   "points, message",
   [

@@ -273,3 +273,14 @@ def test_base_model_has_the_shared_keys(mlp, make_records):
   keys = Keys(prng.stream(ROOT, "init"), prng.stream(ROOT, "order"))
   expected = tree.flatten(train(keys, fixed, None, HPARAMS))
   np.testing.assert_allclose(base, expected, **CLOSE)
+
+
+def test_initial_parameters_may_be_one_of_few():
+  """Of as many as are said, and of no more."""
+  threat = ensemble.Threat(shared_init=False, initialisations=3)
+  keys = [ensemble.model_keys(ROOT, threat, i) for i in range(7)]
+  init, order = (
+    {str(jax.random.key_data(getattr(k, name))) for k in keys}
+    for name in ("init", "noise")
+  )
+  assert (len(init), len(order)) == (3, 7)

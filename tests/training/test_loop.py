@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from informed_recon import models, prng
+from informed_recon import models, prng, tree
 from informed_recon.training import loop
 from informed_recon.training.recipe import HParams, Keys, Recipe
 from informed_recon.types import Records, UserError
@@ -197,3 +197,20 @@ def test_batch_larger_than_the_data_is_refused(mlp, make_records):
   train = loop.make_train(mlp, Recipe(steps=1, batch_size=13))
   with pytest.raises(UserError, match="13 exceeds the 12 records"):
     train(KEYS, fixed, target, HParams(0.1))
+
+
+def test_the_average_of_the_parameters(mlp, make_records):
+  """Of those of the transcript, in other coordinates too."""
+  fixed, targets = make_records(6), make_records(1, seed=1)
+  target = Records(*(a[0] for a in targets))
+  given = KEYS, fixed, target, HParams(0.3)
+  _, shown = loop.make_train(mlp, Recipe(4), transcript=True)(*given)
+  last = loop.make_train(mlp, Recipe(4))(*given)
+  every = [jax.tree.map(lambda a, i=i: a[i], shown.params) for i in range(4)]
+  average = every[0]
+  for params in [*every[1:], last]:
+    average = jax.tree.map(lambda a, p: 0.7 * a + 0.3 * p, average, params)
+  found = loop.make_train(mlp, Recipe(4, ema=0.7))(*given)
+  np.testing.assert_allclose(
+    tree.flatten(found), tree.flatten(average), atol=2e-6
+  )
