@@ -220,6 +220,7 @@ def get_config(arg: str = ""):
   elif form == "quick":
     config = default.quick(config)
     config.data.source = "mnist_sample"  # whose size the points ask for
+    config.split.fixed = 120  # none of the points'
     config.simulations.simulation.update(targets=2, steps=3)
     config.stationarity.stationarity.targets = 2
   return config
