@@ -49,3 +49,26 @@ def printed(rows: Iterable[dict], keep: str = "") -> list[dict]:
     lines = (json.dumps(row) + "\n" for row in [*done, environment])
     pathlib.Path(keep).write_text("".join(lines))
   return done
+
+
+def resumed(cases: Mapping[str, Callable[[], dict]], keep: str = "") -> None:
+  """Runs the cases that `keep` has no row of, and prints and adds each row as
+  it comes; a run that was cut short goes on."""
+  from informed_recon import stages
+
+  path = pathlib.Path(keep) if keep else None
+  lines = path.read_text().splitlines() if path and path.exists() else []
+  done = {json.loads(line).get("case") for line in lines}
+  for case, run in cases.items():
+    if case in done:
+      continue
+    row = json.dumps(dict(case=case) | run())
+    print(row, flush=True)
+    if path:
+      with path.open("a") as file:
+        file.write(row + "\n")
+  environment = json.dumps(dict(environment=stages.environment()))
+  print(environment)
+  if path and environment not in lines:
+    with path.open("a") as file:
+      file.write(environment + "\n")

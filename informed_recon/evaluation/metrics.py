@@ -42,7 +42,7 @@ def per_target(
     mae=np.mean(np.abs(error), axis=1),
     # An exact reconstruction would be infinite: capped at 1e-12, 120 dB.
     psnr=-10 * np.log10(np.maximum(mse, 1e-12)),
-    ssim=_ssim(truth, guess),
+    ssim=ssim(truth, guess),
     kl=_kl(classify(truth), classify(guess))
     if classify
     else np.full(len(truth), np.nan),
@@ -52,13 +52,14 @@ def per_target(
   return values
 
 
-def _ssim(truth: np.ndarray, guess: np.ndarray) -> np.ndarray:
+def ssim(truth: np.ndarray, guess: np.ndarray) -> np.ndarray:
+  """(M,) SSIM of images (M, h, w, c) in [0, 1]; NaN of what is no image."""
   if truth.ndim != 4:
     return np.full(len(truth), np.nan)
   side = min(*truth.shape[1:3], SSIM_WINDOW)
   window = side - (side % 2 == 0)
-  ssim = jax.vmap(lambda a, b: dm_pix.ssim(a, b, filter_size=window))
-  return _blockwise(ssim, truth, guess)
+  compare = jax.vmap(lambda a, b: dm_pix.ssim(a, b, filter_size=window))
+  return _blockwise(compare, truth, guess)
 
 
 def _blockwise(compare: Callable, a: np.ndarray, b: np.ndarray) -> np.ndarray:
