@@ -69,6 +69,7 @@ setup(
     "safetensors>=0.4",  # released weights, torch's among them, by no pickle
     "scikit-learn>=1.5",
     "scipy>=1.13",
+    "statsmodels>=0.14",  # what a factor does, over seeds
     "tensorflow-datasets>=4.9.7",
     "threadpoolctl>=3.1",
     "tqdm>=4.66",

@@ -78,10 +78,42 @@ FACTORS = {
   "fixed records": ("500", _each("split.fixed", (100, 250, 1000, 2000))),
   "shadow models": ("2000", {"250": _shadows(250), "1000": _shadows(1000)}),
   "width": ("10", _each("model.options.width", (5, 30, 100))),
-  "depth": ("1", _each("model.options.depth", (2, 3))),
-  "activation": (
-    "elu",
-    {n: {"model.options.activation": n} for n in ("relu", "tanh", "softplus")},
+  "layers published": (
+    "all",
+    {
+      "first": {"release.layers": "Dense_0"},
+      "last": {"release.layers": "Dense_1"},
+      "kernels": {"release.layers": "kernel"},
+      "biases": {"release.layers": "bias"},
+    },
+  ),
+  "rounding": (
+    "float32",
+    {
+      name: {"release.format": name}
+      for name in ("float16", "bfloat16", "int8", "int4")
+    },
+  ),
+  "recipe": (
+    "known",
+    {
+      "rate +10%": {"truth.rate": 1.1},
+      "rate -10%": {"truth.rate": 0.9},
+      "one epoch more": {"truth.more_steps": 1},
+      "other seed": {"truth.other_seed": True},
+    },
+  ),
+  "records replaced": ("0", _each("truth.replaced", (1, 10, 100))),
+  "initial weights": (
+    "known",
+    {
+      "one of 10": {
+        "threat.shared_init": False,
+        "threat.initialisations": 10,
+        "simulations.simulation.search_keys": True,
+      },
+      "secret": {"threat.shared_init": False},
+    },
   ),
   "optimizer": (
     "momentum",
@@ -100,51 +132,29 @@ FACTORS = {
       },
     },
   ),
-  "steps": ("100", _each("training.steps", (10, 30, 300, 1000))),
+  "activation": (
+    "elu",
+    {n: {"model.options.activation": n} for n in ("relu", "tanh", "softplus")},
+  ),
   "weight decay": (
     "0",
     _each("training.l2", (1e-4, 1e-3, 1e-2, 1e-1), **STATIONARY),
   ),
   "batch": ("all", _BATCHES),
-  "initial weights": (
-    "known",
-    {
-      "one of 10": {
-        "threat.shared_init": False,
-        "threat.initialisations": 10,
-        "simulations.simulation.search_keys": True,
-      },
-      "secret": {"threat.shared_init": False},
-    },
-  ),
-  "layers published": (
-    "all",
-    {
-      "first": {"release.layers": "Dense_0"},
-      "last": {"release.layers": "Dense_1"},
-      "kernels": {"release.layers": "kernel"},
-      "biases": {"release.layers": "bias"},
-    },
-  ),
-  "rounding": (
-    "float32",
-    {
-      name: {"release.format": name}
-      for name in ("float16", "bfloat16", "int8", "int4")
-    },
+  "steps": ("100", _each("training.steps", (10, 30, 300, 1000))),
+  "copies of the target": (
+    "1",
+    {f"{n}": _own("weighted", copies=n) for n in (2, 5)},
   ),
   "pruning": ("0", _each("release.pruned", (0.5, 0.9))),
-  "recipe": (
-    "known",
-    {
-      "rate +10%": {"truth.rate": 1.1},
-      "rate -10%": {"truth.rate": 0.9},
-      "one epoch more": {"truth.more_steps": 1},
-      "other seed": {"truth.other_seed": True},
-    },
-  ),
-  "records replaced": ("0", _each("truth.replaced", (1, 10, 100))),
   "records missing": ("0", _each("truth.missing", (1, 10, 100))),
+  "fine-tuning": ("0", _fine_tuned(1) | _fine_tuned(10) | _fine_tuned(100)),
+  "average (EMA)": ("none", _each("training.ema", (0.9, 0.97))),
+  "label smoothing": (
+    "0",
+    {f"{s}": _own("smoothed", smoothing=s) for s in (0.1, 0.3)},
+  ),
+  "augmentation": ("none", {"shifts": _own("augmented", shift=2)}),
   "privacy": (
     "none",
     {
@@ -153,17 +163,7 @@ FACTORS = {
       "ε = 100": PRIVATE | {f"{SETTINGS}.epsilon": 100.0},
     },
   ),
-  "label smoothing": (
-    "0",
-    {f"{s}": _own("smoothed", smoothing=s) for s in (0.1, 0.3)},
-  ),
-  "augmentation": ("none", {"shifts": _own("augmented", shift=2)}),
-  "average (EMA)": ("none", _each("training.ema", (0.9, 0.97))),
-  "fine-tuning": ("0", _fine_tuned(1) | _fine_tuned(10) | _fine_tuned(100)),
-  "copies of the target": (
-    "1",
-    {f"{n}": _own("weighted", copies=n) for n in (2, 5)},
-  ),
+  "depth": ("1", _each("model.options.depth", (2, 3))),
   "shadow targets": (
     "MNIST",
     {

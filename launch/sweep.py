@@ -29,8 +29,13 @@ _RETRIES = flags.DEFINE_integer(
 _OPTIONS = flags.DEFINE_multi_string(
   "option", [], "setting of the executor: --option=partition=gpu"
 )
+_KNOWN = flags.DEFINE_string(
+  "known", "", "folder of tables; labelled points that are there are not run"
+)
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "list the points, and leave")
-_STATUS = flags.DEFINE_bool("status", False, "say how far it is, and leave")
+_STATUS = flags.DEFINE_bool(
+  "status", False, "say how far it is, with its page, and leave"
+)
 
 REQUIRED = ("config", "workdir")
 
@@ -51,6 +56,8 @@ def main(argv):
     workdir,
     force=app.FORCE.value,
   )
+  if _KNOWN.value:
+    sweep = plan.without_known(sweep, pathlib.Path(_KNOWN.value))
   if _DRY_RUN.value:
     for point in sweep.points:
       print(point.name)
@@ -65,6 +72,7 @@ def main(argv):
       retries=_RETRIES.value,
       options=dict(option.split("=", 1) for option in _OPTIONS.value),
     )
+  if workdir.is_dir():
     collect.collect(sweep, workdir)
     print(f"page: {workdir}/sweep.html")
   print(state.status(sweep.points, _JOBS.value))

@@ -17,16 +17,23 @@ from informed_recon.sweeps.state import state
 
 
 def collect(sweep: Sweep, directory: pathlib.Path) -> None:
-  """Leaves `results.csv`, `figure.png` and `sweep.html` of what is done."""
+  """Leaves `results.csv`, `figure.png` and `sweep.html` of what is done, and
+  `points.json`, the labels of each result."""
+  there = [point for point in sweep.points if point.results.exists()]
   done = [
-    Result(point.overrides, files.read_json(point.results))
-    for point in sweep.points
-    if point.results.exists()
+    Result(point.overrides, files.read_json(point.results), point.labels)
+    for point in there
   ]
-  keys = list(dict.fromkeys(k for p in sweep.points for k in p.overrides))
+  files.write_json(
+    directory / "points.json",
+    {str(p.results.relative_to(directory)): dict(p.labels) for p in there},
+  )
+  keys = list(
+    dict.fromkeys(k for p in sweep.points for k in (*p.labels, *p.overrides))
+  )
   header = [*keys, "group", "name", "metric", "value", "ci95_low", "ci95_high"]
   rows = [
-    [*(result.overrides.get(k) for k in keys), *row]
+    [*((result.labels | result.overrides).get(k) for k in keys), *row]
     for result in done
     for row in _numbers(result.results)
   ]
@@ -34,17 +41,21 @@ def collect(sweep: Sweep, directory: pathlib.Path) -> None:
   csv.writer(text, lineterminator="\n").writerows([header, *rows])
   files.write_text(directory / "results.csv", text.getvalue())
   image, sentences = None, []
+  rows = [row for row in rows if row[-4] == "mse_mean"]
   if sweep.curve and done:
+    curve = registry.find("report.curves", sweep.curve)
     with matplotlib.rc_context(figures.STYLE):
-      figure, sentences = registry.find("report.curves", sweep.curve).draw(done)
+      figure, sentences = curve.draw(done)
     image = page.save_figure(directory / "figure.png", figure)
+    if hasattr(curve, "rows"):
+      header, rows = curve.rows(done)
   html = sweep_page.render(
     title=sweep.title,
     sentences=sentences,
     image=image,
     states=[(p.name, *state(p)) for p in sweep.points],
     header=header,
-    rows=[row for row in rows if row[-4] == "mse_mean"],
+    rows=rows,
   )
   files.write_text(directory / "sweep.html", html)
 

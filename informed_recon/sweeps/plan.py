@@ -8,6 +8,7 @@ results.csv        every number of every point, a row each
 figure.png  sweep.html
 """
 
+import csv
 import functools
 import pathlib
 import runpy
@@ -140,6 +141,24 @@ def plan(
   )
 
 
+def without_known(sweep: Sweep, folder: pathlib.Path) -> Sweep:
+  """The sweep without the points whose labels a row in one of the tables
+  `folder/*.csv` has."""
+  rows = []
+  for path in sorted(folder.glob("*.csv")):
+    with open(path, newline="") as file:
+      rows += csv.DictReader(file)
+  if not rows:
+    raise UserError(f"--known: no table in {folder}")
+
+  def known(point: Point) -> bool:
+    labels = {k: str(v) for k, v in point.labels.items()}
+    return bool(labels) and any(labels.items() <= r.items() for r in rows)
+
+  left = tuple(point for point in sweep.points if not known(point))
+  return sweep._replace(points=left)
+
+
 def _overrides(
   module: Mapping[str, Any], path: str, arg: str
 ) -> Iterator[dict[str, Any]]:
@@ -166,6 +185,8 @@ def _check(
     raise UserError(
       f"{there.parent} belongs to another experiment; give another --workdir"
     )
+  if (there.parent / "results.json").exists():
+    return  # it could run
   try:
     stages.build(config, directory, load=load)
   except UserError as error:

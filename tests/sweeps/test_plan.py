@@ -259,3 +259,17 @@ def test_results_are_collected_into_one_tidy_table(
   assert "A title" in page and "waiting" in page
   assert page.count("data:image/png;base64,") == 1
   assert pathlib.Path(tmp_path / "figure.png").stat().st_size > 5000
+
+
+def test_points_that_a_table_has_are_left_out(tmp_path):
+  labelled = (
+    "[{'seed': s, 'labels': {'factor': 'a b', 'seed': s}} for s in (1, 2)]"
+    " + [{'seed': 3}]"
+  )
+  sweep = _plan(tmp_path, labelled)
+  with pytest.raises(UserError, match="--known: no table in"):
+    plan.without_known(sweep, tmp_path)
+  text = "factor,point,seed,mse\na b,,1,0.5\na c,,2,0.5\n"
+  (tmp_path / "ab.csv").write_text(text)
+  left = plan.without_known(sweep, tmp_path).points
+  assert [p.name for p in left] == ["factor=a_b,seed=2", "seed=3"]

@@ -2,7 +2,8 @@
 
 A config file asks for one by its name: `CURVE = "scaling"`. `draw` takes the
 points that are done and returns a matplotlib Figure and what it shows in
-sentences.
+sentences. Where there is also `rows(results) -> (header, rows)`, the page has
+that table in place of every point's mean squared error.
 """
 
 from collections.abc import Mapping
@@ -16,3 +17,4 @@ class Result(NamedTuple):
 
   overrides: Mapping[str, Any]  # dotted path in the config -> value
   results: Mapping[str, Any]  # as in results.json
+  labels: Mapping[str, Any] = {}  # what the sweep calls it, if it does

@@ -1,0 +1,1 @@
+"""Findings over a sweep of factors: table, statistics, figure and page."""
