@@ -29,12 +29,7 @@ REQUIRED = ("results", "page")
 
 def main(argv):
   del argv
-  import matplotlib
-
-  from informed_recon.report import figures
-  from informed_recon.report.curves import factors
   from informed_recon.report.factors import findings, tables
-  from informed_recon.storage import files
 
   folder, page = pathlib.Path(_RESULTS.value), pathlib.Path(_PAGE.value)
   for name in _WORKDIRS.value:
@@ -45,21 +40,7 @@ def main(argv):
         "run informed-recon sweep --status on it first"
       )
     tables.add(folder, workdir)
-  found = tables.read(folder)
-  if not len(found):
-    raise UserError(f"{folder} has no table; give --workdir of a sweep")
-  with matplotlib.rc_context(figures.STYLE):
-    image = figures.png(factors.panels(found))
-  files.write(page.with_suffix(".png"), lambda file: file.write(image))
-  command = f"informed-recon findings --results={folder} --page={page}"
-  text = findings.markdown(
-    found,
-    tables.read_targets(folder),
-    figure=page.with_suffix(".png").name,
-    made_by=command,
-    about=_ABOUT.value,
-  )
-  files.write_text(page, text)
+  findings.write(folder, page, _ABOUT.value)
   print(f"page: {page}")
 
 

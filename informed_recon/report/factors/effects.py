@@ -92,8 +92,8 @@ def of_factor(table: pd.DataFrame, factor: str) -> pd.DataFrame:
 
 
 def factors(table: pd.DataFrame) -> list[str]:
-  """In the order of the table."""
-  return [f for f in table.factor.unique() if f != BASELINE]
+  """In the order of the table; what departs from no baseline is none."""
+  return [*table[table.baseline != ""].factor.unique()]
 
 
 def of_attack(rows: pd.DataFrame, attack: str) -> pd.DataFrame:

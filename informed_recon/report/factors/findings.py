@@ -5,14 +5,20 @@ in between is the same whatever they hold.
 """
 
 import math
+import pathlib
 from collections.abc import Sequence
 
+import matplotlib
 import numpy as np
 import pandas as pd
 from scipy import stats
 
+from informed_recon.report import figures
 from informed_recon.report import table as words
-from informed_recon.report.factors import effects
+from informed_recon.report.curves import factors, interaction
+from informed_recon.report.factors import effects, tables
+from informed_recon.storage import files
+from informed_recon.types import UserError
 
 NETWORK = "network"
 EQUAL = 0.01  # loss of test accuracy up to which models are equally good
@@ -25,11 +31,42 @@ NOT_CHOSEN = (
 )
 
 
+def write(folder: pathlib.Path, page: pathlib.Path, about: str) -> None:
+  """The page and its figures, from the tables in a folder.
+
+  Raises:
+    UserError: there is no table.
+  """
+  found = tables.read(folder)
+  if not len(found):
+    raise UserError(f"{folder} has no table; give --workdir of a sweep")
+  together = interaction.cells(found)
+  drawn = {page.with_suffix(".png"): factors.panels}
+  if len(together):
+    drawn[_maps(page)] = lambda _: interaction.maps(together)
+  for path, draw in drawn.items():
+    with matplotlib.rc_context(figures.STYLE):
+      image = figures.png(draw(found))
+    files.write(path, lambda file, image=image: file.write(image))
+  command = f"informed-recon findings --results={folder} --page={page}"
+  text = markdown(
+    *(found, tables.read_targets(folder)),
+    **dict(figure=page.with_suffix(".png").name, maps=_maps(page).name),
+    **dict(made_by=command, about=about),
+  )
+  files.write_text(page, text)
+
+
+def _maps(page: pathlib.Path) -> pathlib.Path:
+  return page.with_name(f"{page.stem}_interaction.png")
+
+
 def markdown(
   found: pd.DataFrame,
   targets: pd.DataFrame,
   *,
   figure: str,
+  maps: str,
   made_by: str,
   about: str,
 ) -> str:
@@ -38,11 +75,13 @@ def markdown(
   Args:
     found: rows of `effects.COLUMNS`.
     targets: a row a target of the baseline; may be empty.
-    figure: path of the figure, relative to the page.
+    figure: path of the panels, relative to the page.
+    maps: of the maps of what acts together.
     made_by: the command that makes the page.
     about: where the numbers were measured.
   """
   points = found[["factor", "point"]].drop_duplicates()
+  together = interaction.cells(found)
   seeds = found.groupby(["factor", "point"]).seed.nunique()
   parts = [
     "# What makes a model leak",
@@ -65,6 +104,12 @@ def markdown(
     _developer(found),
     "## Which records",
     _records(targets),
+    "## Steps, weight decay and width together",
+    *(
+      (interaction.says(together), f"![Error, a map a width]({maps})")
+      if len(together)
+      else ("Not measured yet.",)
+    ),
     "## Every point",
     *(_factor(found, factor) for factor in effects.factors(found)),
   ]

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from informed_recon.report.curves import Result, factors
+from informed_recon.report.curves import Result, factors, interaction
 from informed_recon.report.factors import effects, findings, tables
 
 
@@ -91,7 +91,8 @@ def test_a_factor_with_a_baseline_of_its_own():
 
 def test_the_page_names_what_keeps_the_accuracy(table):
   page = findings.markdown(
-    table, pd.DataFrame(), figure="f.png", made_by="a command", about="Here."
+    *(table, pd.DataFrame()),
+    **dict(figure="f.png", maps="m.png", made_by="a command", about="Here."),
   )
   developer = page.partition("equal accuracy")[2].partition("## Which")[0]
   assert "0 → 0.01" in developer and "0.1 " not in developer
@@ -137,3 +138,28 @@ def test_the_curve_has_a_panel_a_factor_and_a_row_in_its_table():
   assert ticks == ["5\n80%", "10\n80%", "30\n80%"]  # by size
   header, rows = factors.rows(results)
   assert len(rows) == 2 and len(header) == len(rows[0])
+
+
+def test_what_acts_only_together():
+  """A product that is planted is found, and what does nothing is not."""
+  rng = np.random.default_rng(0)
+  rows = [
+    [
+      *("interaction", f"width={w},l2={x},steps={s}", "", 0, "network", 8),
+      *(10 ** (-2 - 0.5 * a + 0.3 * a * b + 0.01 * rng.normal()), 1, 1, 1),
+      *(0.8, 0.9),
+    ]
+    for a, s in zip((-1, 0, 1), (100, 1000, 10000))
+    for b, w in zip((-1, 0, 1), (10, 100, 1000))
+    for x in (1e-4, 1e-3, 1e-2)
+  ]
+  study = _table(rows)
+  found = interaction.cells(study)
+  terms = interaction.model(found)
+  assert terms.coefficient["steps"] == pytest.approx(-0.5, abs=0.02)
+  assert terms.coefficient["width:steps"] == pytest.approx(0.3, abs=0.02)
+  said = interaction.says(found)
+  assert "27 settings" in said and "width × steps +0.30" in said
+  assert "l2 × steps" not in said
+  assert len(interaction.maps(found).axes) == 4  # three maps and their scale
+  assert effects.factors(study) == []
