@@ -53,3 +53,5 @@ class Answers(NamedTuple):
   residual: np.ndarray | None = None  # (M,) self-check, 0 is perfect
   error: np.ndarray | None = None  # (M,) estimated rms error a feature
   cost: np.ndarray | None = None  # (M,) work spent, in units the attack names
+  # (M, *shape) what was computed, also where x is a guess in its place
+  unguarded: np.ndarray | None = None

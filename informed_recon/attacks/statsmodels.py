@@ -6,33 +6,28 @@ form's models: at their end the score is zero. Results say more than weights:
 
     t w x x^T = information - (the known records' own),
 
-which checks every answer (`_information`) without any knowledge of the truth.
+which checks every answer (`convex.information`).
 
 Results also carry all records they were fitted to (`results.model.exog`) until
 `remove_data()` takes them out; the attack looks at none of them.
 """
 
-import functools
 import warnings
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from informed_recon.attacks.convex import (
   closed_form,
   glm,
+  grid,
+  information,
   inputs,
-  missing,
   stopping,
   trust,
 )
+from informed_recon.attacks.convex.columns import Columns, placed
 from informed_recon.types import Reconstruction, UserError
 
-# Relative distance between the information that the record found would have and
-# that which results state: of an answer that this checks, and of a wrong one.
-AGREES, DISAGREES = 3e-3, 3e-2
-ROUNDING = 1e-12  # of the covariance, relative
 DISCRETE = ("Logit", "Probit", "MNLogit", "Poisson")
 SETTINGS = (
   "maxiter",
@@ -143,8 +138,8 @@ def _exog(model, count: int, known_x) -> np.ndarray:
   return x
 
 
-def _constant(model, x) -> int | None:
-  """Column of the intercept, or None."""
+def _constant(model, x) -> tuple[int, float] | None:
+  """Column and value of the intercept, or None."""
   where = getattr(model.data, "const_idx", None)
   if where is None or not len(x) or not x[0, where]:
     return None
@@ -152,7 +147,7 @@ def _constant(model, x) -> int | None:
     raise UserError(
       f"column {where} was constant at the fit; it is not in known_x"
     )
-  return where
+  return int(where), float(x[0, where])
 
 
 def _problem(model, params, x, constant, y, sample_weight, target_weight, d):
@@ -164,9 +159,9 @@ def _problem(model, params, x, constant, y, sample_weight, target_weight, d):
     weights = np.vstack([np.zeros(weights.shape[1]), weights])
   intercept = None
   if constant is not None:
-    intercept = weights[:, constant] * x[0, constant]
-    weights = np.delete(weights, constant, 1)
-    x = np.delete(x, constant, 1)
+    column, value = constant
+    intercept = weights[:, column] * value
+    weights, x = (np.delete(a, column, 1) for a in (weights, x))
   if family.response is None and family is not glm.SOFTMAX:
     if not np.isin(y, (0, 1)).all():
       raise UserError("known_y must be 0 or 1, as at the fit")
@@ -191,6 +186,7 @@ def reconstruct(
   sample_weight=None,
   target_weight=1.0,
   decimals=None,
+  columns=None,
 ) -> Reconstruction:
   """Recovers the one record that a statsmodels fit saw and the adversary not.
 
@@ -205,6 +201,7 @@ def reconstruct(
       var_weights).
     target_weight: the target's own weight.
     decimals: that the parameters were rounded to; found out where they show it.
+    columns: `attacks.convex.Columns`, what is known of the target's columns.
 
   Returns:
     A `Reconstruction`, x (d,) in the columns of exog.
@@ -243,19 +240,40 @@ def reconstruct(
   left = stopping.leftover(fit, len(x))
   if left is None:
     raise UserError("the model cannot be fitted to the known records alone")
-  found = _solved(results, problem._replace(leftover=left), constant)
+  known = None
+  if columns is not None:
+    names = getattr(known_x, "columns", model.exog_names)
+    known = _shifted(placed(columns, names, x.shape[1]), constant)
+  found = _solved(results, problem._replace(leftover=left), constant, known)
+  found = grid.checked(found, problem.x)
   if constant is None:
     return found
-
-  def whole(values, value):
-    return np.insert(values, constant, value)
-
+  column, value = constant
   return found._replace(
-    x=whole(found.x, x[0, constant]),
-    error=None if found.error is None else whole(found.error, 0.0),
+    x=np.insert(found.x, column, value),
+    error=None if found.error is None else np.insert(found.error, column, 0.0),
     candidates=tuple(
-      (whole(z, x[0, constant]), v) for z, v in found.candidates
+      (np.insert(z, column, value), v) for z, v in found.candidates
     ),
+  )
+
+
+def _shifted(columns: Columns, constant) -> Columns:
+  """By position among the columns without the constant."""
+  if constant is None:
+    return columns
+  at = constant[0]
+
+  def shift(j):
+    if j == at:
+      raise UserError(f"columns: {j} is the constant")
+    return j - (j > at)
+
+  return Columns(
+    {shift(j): v for j, v in columns.known.items()},
+    [shift(j) for j in columns.whole],
+    [[shift(j) for j in group] for group in columns.one_hot],
+    {shift(j): v for j, v in columns.bounds.items()},
   )
 
 
@@ -280,23 +298,26 @@ def _fitted(results, model, x, y, weight):
     with warnings.catch_warnings():
       warnings.simplefilter("ignore")
       return type(model)(y, x, **more).fit(**settings)
-  except Exception as error:  # of many kinds: perfect separation, singular ...
-    if isinstance(error, (KeyboardInterrupt, MemoryError)):
-      raise
+  except (ValueError, ArithmeticError, RuntimeError):  # separated, singular ...
     return None
 
 
-def _solved(results, problem, constant) -> Reconstruction:
+def _solved(results, problem, constant, known) -> Reconstruction:
   """The closed form's answer, held against the information."""
   # The information checks it too, so that the closed form may be less strict.
   several = trust.TOLERANCE_SEVERAL
-  found = closed_form.solve(problem._replace(tolerance=several))
-  gap = _disagreement(results, problem, constant, found)
-  if gap is not None and gap <= AGREES:
+  found = closed_form.solve(problem._replace(tolerance=several), known)
+  gap = None
+  if constant is not None:
+    # GLM and OLS state what is expected, the other models what was observed.
+    observed = type(results.model).__name__ in DISCRETE
+    stated = _covariance(results, *constant)
+    gap = information.disagreement(problem, found, stated, observed)
+  if gap is not None and gap <= information.AGREES:
     message = found.message.replace(trust.UNCHECKED, "").strip("; ")
     return found._replace(checked=True, message=message)
   reason = ""
-  if gap is not None and gap > DISAGREES:
+  if gap is not None and gap > information.DISAGREES:
     reason = (
       "the stated covariance is not that of the known records and this one"
     )
@@ -310,71 +331,14 @@ def _solved(results, problem, constant) -> Reconstruction:
   )
 
 
-def _disagreement(results, problem, constant, found) -> float | None:
-  """How far the information that results state is from that of the known
-  records and the one found, relative to the latter's; None: they do not tell.
-
-  Information is linear in the records, so that both are compared in columns of
-  mean 0 and size 1.
-  """
+def _covariance(results, column: int, value: float):
+  """The inverse information, each output's constant last and as if it were 1;
+  None where results do not have it."""
   stated = getattr(results, "normalized_cov_params", None)
-  known = problem.intercept is not None and not np.isnan(found.x).any()
-  if stated is None or not known:
+  d = len(results.params)
+  if stated is None or np.shape(stated) != (np.size(results.params),) * 2:
     return None
-  d = problem.weights.shape[1]
-  outputs = len(problem.weights) - (problem.family is glm.SOFTMAX)
-  try:
-    stated = np.linalg.inv(np.asarray(stated, np.float64))
-  except np.linalg.LinAlgError:
-    return None
-  if stated.shape != (outputs * (d + 1),) * 2:
-    return None
-  # The constant last, as a 1.
-  order = np.append(np.delete(np.arange(d + 1), constant), constant)
-  order = (np.arange(outputs)[:, None] * (d + 1) + order).ravel()
-  stated = stated[np.ix_(order, order)]
-  mean, spread = problem.x.mean(0), missing.column_spread(problem.x)
-  centre = np.eye(d + 1)
-  centre[:d, d] = -mean
-  centre[:d] /= spread[:, None]
-  theta = np.column_stack([problem.weights, problem.intercept])
-  theta = np.linalg.solve(centre.T, theta.T).T
-  rows = np.vstack([problem.x, found.x])
-  rows = np.column_stack([rows, np.ones(len(rows))]) @ centre.T
-  y = found.y
-  if problem.labels:
-    y = problem.codes[problem.labels.index(y)]
-  y = np.vstack([problem.y, np.reshape(y, (1, -1))])
-  # GLM and OLS state what is expected, the other models what was observed.
-  observed = type(results.model).__name__ in DISCRETE
-  with jax.enable_x64(True):
-    bends = _bends(problem.family, theta, rows, y, observed)
-  bends = np.asarray(bends)[:, -outputs:, -outputs:]
-  each = np.einsum("ijk,ia,ib->ijakb", bends, rows, rows)
-  each = each.reshape(len(rows), *stated.shape)
-  known = np.tensordot(problem.sample_weight, each[:-1], 1)
-  own = problem.target_weight * each[-1]
-  every = np.kron(np.eye(outputs), centre)
-  gap = np.linalg.norm(every @ stated @ every.T - known - own)
-  if gap <= np.linalg.norm(known) * np.linalg.cond(stated) * ROUNDING:
-    gap = min(gap, DISAGREES * np.linalg.norm(own))  # no proof of anything
-  return float(gap / np.linalg.norm(own))
-
-
-@functools.partial(jax.jit, static_argnums=(0, 4))
-def _bends(family, theta, rows, y, observed: bool):
-  """Each row's second derivative of the loss by the predictors (m, K, K),
-  observed or expected."""
-  slope = jax.jacfwd(family.residual)
-
-  def bend(row, y):
-    h = theta @ row
-    if observed or family is glm.LINEAR:
-      return slope(h, y)
-    if family.response is None:  # over the two classes
-      one, zero = jnp.ones(1), jnp.zeros(1)
-      p = jnp.exp(-family.loss(h, one))
-      return p * slope(h, one) + (1 - p) * slope(h, zero)
-    return slope(h, family.response(h, jnp.zeros_like(h)))
-
-  return jax.vmap(bend)(rows, y)
+  order = np.append(np.delete(np.arange(d), column), column)
+  order = (np.arange(len(stated) // d)[:, None] * d + order).ravel()
+  unit = np.where(order % d == column, value, 1.0)
+  return np.asarray(stated)[np.ix_(order, order)] * np.outer(unit, unit)

@@ -105,3 +105,35 @@ def trust(
   if trusted.any():
     row |= dict(trusted_wrong_labels=int((~right)[trusted].sum()))
   return row
+
+
+def unguarded(
+  answers: Answers, truth: np.ndarray, labels: np.ndarray, eta: float
+) -> dict:
+  """What the answers are worth that an attack declines to vouch for, had it
+  given what it computed.
+
+  Args:
+    answers: with `identifiable` and `unguarded`.
+    truth: (M, *shape) the targets.
+    labels: (M,) of the targets, integers where they are classes.
+    eta: the error up to which an answer with the right label is right.
+  """
+  flagged = ~answers.identifiable
+  if not flagged.any():
+    return {}
+  off = answers.unguarded.astype(np.float64) - truth
+  mse = np.mean(off**2, axis=tuple(range(1, truth.ndim)))
+  right = mse <= eta  # what is infinite or no number is not
+  if answers.y is not None and np.issubdtype(labels.dtype, np.integer):
+    right &= answers.y == labels
+  rate, interval = share(right[flagged])
+  finite = np.where(np.isfinite(mse), mse, np.inf)[flagged]
+  return dict(
+    unguarded=dict(
+      records=int(flagged.sum()),
+      right_rate=rate,
+      right_rate_ci95=interval,
+      mse_median=float(np.median(finite)),
+    )
+  )

@@ -245,7 +245,7 @@ def _tiles(results: Mapping, best: str) -> Sequence[tuple[str, str, str]]:
       (
         f"{row['flagged_rate']:.1%}",
         "declared out of reach",
-        "the attack says so itself",
+        "the attack says so itself" + _worth(row.get("unguarded")),
       )
     )
   if privacy["epsilon"] is not None:
@@ -265,3 +265,11 @@ def _tiles(results: Mapping, best: str) -> Sequence[tuple[str, str, str]]:
       )
     )
   return tiles
+
+
+def _worth(unguarded: dict | None) -> str:
+  """What the answers were worth that an attack declined to give."""
+  if unguarded is None:
+    return ""
+  rate = unguarded["right_rate"]
+  return f"; of what it computed there {rate:.0%} would have been right"

@@ -23,7 +23,6 @@ from informed_recon.experiment import Experiment
 from informed_recon.storage import answers, files
 from informed_recon.types import Answers, Reconstruction, UserError
 
-COMPUTED = "convex/computed.npz"
 CLASSIFIERS = ("logistic", "softmax", "squared_hinge")
 
 
@@ -62,12 +61,9 @@ def run(experiment: Experiment) -> None:
   optimum = _fitted(experiment)
   released = _perturbed(experiment, *optimum)
   workdir, with_noise = experiment.workdir, experiment.config.convex.noise > 0
-  computed, floors = workdir / COMPUTED, workdir / "convex/fisher.npz"
-  if not (answers.intact(workdir, "convex") and files.arrays_intact(computed)):
-    found = _closed_form(experiment, *released)
-    # Trusted or not: what a report holds the self-check against.
-    files.write_arrays(computed, x=_computed(experiment, found))
-    said = _answers(experiment, found)
+  floors = workdir / "convex/fisher.npz"
+  if not answers.intact(workdir, "convex"):
+    said = _answers(experiment, _closed_form(experiment, *released))
     answers.write(workdir, "convex", answers.Attack("convex", said))
   if with_noise and not (
     answers.intact(workdir, "convex_noisy") and files.arrays_intact(floors)
@@ -75,7 +71,8 @@ def run(experiment: Experiment) -> None:
     found, floor = _noisy(experiment, optimum, released)
     files.write_arrays(floors, mse=floor)
     # A probable record is a better answer than the mean where it is unsure.
-    said = _answers(experiment, found)._replace(x=_computed(experiment, found))
+    said = _answers(experiment, found)
+    said = said._replace(x=said.unguarded, unguarded=None)
     answers.write(workdir, "convex_noisy", answers.Attack("convex_noisy", said))
 
   def about() -> dict:
@@ -164,19 +161,14 @@ def _answers(
   adversary would guess without it, the mean of the records it knows."""
   guess = _flat(experiment.adversary_records().x).mean(0)
   x = np.stack([r.x if r.identifiable else guess for r in found])
+  computed = np.stack([r.x for r in found])
   return Answers(
     x=x.reshape(-1, *experiment.dataset.shape),
+    unguarded=computed.reshape(-1, *experiment.dataset.shape),
     y=np.array([r.y for r in found]).reshape(len(found)),
     identifiable=np.array([r.identifiable for r in found]),
     residual=np.array([r.residual for r in found]),
   )
-
-
-def _computed(
-  experiment: Experiment, found: Sequence[Reconstruction]
-) -> np.ndarray:
-  """The records an attack computed, trusted or not, (M, *shape)."""
-  return np.stack([r.x for r in found]).reshape(-1, *experiment.dataset.shape)
 
 
 def _closed_form(experiment: Experiment, weights, intercept) -> list:

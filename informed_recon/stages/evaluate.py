@@ -146,6 +146,8 @@ def _row(
     row |= scoring.recognised(truth, said.x, settings.fpr)
   if said.identifiable is not None:
     row |= scoring.trust(said, mse, targets.y[some], settings.eta)
+  if said.unguarded is not None:
+    row |= scoring.unguarded(said, truth, targets.y[some], settings.eta)
   return row
 
 

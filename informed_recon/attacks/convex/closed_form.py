@@ -19,29 +19,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from informed_recon.attacks.convex import inputs, missing, roots, trust
+from informed_recon.attacks.convex import (
+  glm,
+  grid,
+  inputs,
+  missing,
+  roots,
+  trust,
+)
+from informed_recon.attacks.convex.columns import placed, sharpened
 from informed_recon.types import Reconstruction, UserError
-
-
-def explain(family, h, r, codes, whole):
-  """The admissible response that explains residual r best, and how badly.
-
-  Returns y (K,), the index of its code (0 where any response is admissible)
-  and the misfit |residual(h, y) - r| / |r|.
-  """
-  norm = jnp.sqrt(jnp.sum(r**2))
-
-  def misfit(y):
-    gap = jnp.sqrt(jnp.sum((family.residual(h, y) - r) ** 2))
-    return jnp.where(norm > 0, gap / norm, jnp.inf)
-
-  if codes.shape[0]:
-    misfits = jax.vmap(misfit)(codes)
-    best = jnp.argmin(misfits)
-    return codes[best], best, misfits[best]
-  y = family.response(h, r)
-  y = jnp.round(y) if whole else y
-  return y, jnp.zeros((), int), misfit(y)
 
 
 @functools.partial(jax.jit, static_argnames=("family", "whole"))
@@ -80,7 +67,7 @@ def invert(
   x = jnp.sum(active * m0[:, None] * m, axis=0) / weight
   # A lost feature has zero weights, so that the predictor does without it.
   h = weights @ x + intercept
-  y, code, link = explain(family, h, m0, codes, whole)
+  y, code, link = glm.explain(family, h, m0, codes, whole)
   size = jnp.maximum(scale, jnp.abs(x))
 
   def relative(errors):
@@ -133,20 +120,20 @@ def arguments(problem):
 
 
 def with_rounding(problem: inputs.Problem) -> inputs.Problem:
-  """Counts the rounding of published weights among what the solver left;
-  within `jax.enable_x64`."""
+  """Counts the rounding of published weights among what the solver left."""
   if problem.decimals is None:
     return problem
   intercept = problem.intercept
   if intercept is None:
     intercept = np.zeros(len(problem.weights))
-  errors = missing.rounded(
-    problem.family,
-    (problem.x, problem.y, problem.sample_weight),
-    (problem.weights, intercept),
-    problem.penalty,
-    problem.spacing,
-  )
+  with jax.enable_x64(True):
+    errors = missing.rounded(
+      problem.family,
+      (problem.x, problem.y, problem.sample_weight),
+      (problem.weights, intercept),
+      problem.penalty,
+      problem.spacing,
+    )
   return problem._replace(
     leftover=tuple(
       np.hypot(a, np.asarray(b)) for a, b in zip(problem.leftover, errors)
@@ -154,10 +141,18 @@ def with_rounding(problem: inputs.Problem) -> inputs.Problem:
   )
 
 
-def solve(problem: inputs.Problem) -> Reconstruction:
-  """Reconstructs the target of one checked problem."""
+def solve(problem: inputs.Problem, known=None, **how) -> Reconstruction:
+  """Reconstructs the target of one checked problem; `known` of its columns and
+  `how` they are undone are those of `columns.sharpened`."""
+  problem = with_rounding(problem)
+  found = _solve(problem)
+  if known is None:
+    return found
+  return sharpened(problem, found, known, **{"known_x": problem.x} | how)
+
+
+def _solve(problem: inputs.Problem) -> Reconstruction:
   with jax.enable_x64(True):
-    problem = with_rounding(problem)
     given = arguments(problem)
     if problem.intercept is None:
       released = (problem.weights, np.zeros(len(problem.weights)))
@@ -203,6 +198,7 @@ def reconstruct(
   known_norm=None,
   label_set=None,
   decimals=None,
+  columns=None,
 ) -> Reconstruction:
   """Recovers the one training record that the adversary does not know.
 
@@ -232,6 +228,7 @@ def reconstruct(
     label_set: the responses it may have; for classes, all of them in the order
       of the outputs.
     decimals: that the weights were rounded to; found out where they show it.
+    columns: `Columns`: what is known of the target's columns.
 
   Returns:
     A `Reconstruction`. Trust `x` and `y` only where `identifiable` is set, and
@@ -243,24 +240,25 @@ def reconstruct(
   Raises:
     UserError: the arguments do not fit each other; one line says what.
   """
-  return solve(
-    inputs.check(
-      family,
-      weights,
-      intercept,
-      known_x,
-      known_y,
-      l2=l2,
-      penalise_intercept=penalise_intercept,
-      link=link,
-      sample_weight=sample_weight,
-      target_weight=target_weight,
-      known_label=known_label,
-      known_norm=known_norm,
-      label_set=label_set,
-      decimals=decimals,
-    )
+  problem = inputs.check(
+    family,
+    weights,
+    intercept,
+    known_x,
+    known_y,
+    l2=l2,
+    penalise_intercept=penalise_intercept,
+    link=link,
+    sample_weight=sample_weight,
+    target_weight=target_weight,
+    known_label=known_label,
+    known_norm=known_norm,
+    label_set=label_set,
+    decimals=decimals,
   )
+  if columns is not None:
+    columns = placed(columns, None, problem.x.shape[1])
+  return grid.checked(solve(problem, columns), problem.x)
 
 
 @functools.partial(jax.jit, static_argnames=("family", "whole", "chunk"))

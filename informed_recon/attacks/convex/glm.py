@@ -245,3 +245,24 @@ def gradient(family: Family, weights, intercept, x, y, sample_weight):
   r = jax.vmap(family.residual)(x @ weights.T + intercept, y)
   r = r * sample_weight[:, None]
   return r.T @ x, jnp.sum(r, axis=0)
+
+
+def explain(family, h, r, codes, whole):
+  """The admissible response that explains residual r best, and how badly.
+
+  Returns y (K,), the index of its code (0 where any response is admissible)
+  and the misfit |residual(h, y) - r| / |r|.
+  """
+  norm = jnp.sqrt(jnp.sum(r**2))
+
+  def misfit(y):
+    gap = jnp.sqrt(jnp.sum((family.residual(h, y) - r) ** 2))
+    return jnp.where(norm > 0, gap / norm, jnp.inf)
+
+  if codes.shape[0]:
+    misfits = jax.vmap(misfit)(codes)
+    best = jnp.argmin(misfits)
+    return codes[best], best, misfits[best]
+  y = family.response(h, r)
+  y = jnp.round(y) if whole else y
+  return y, jnp.zeros((), int), misfit(y)

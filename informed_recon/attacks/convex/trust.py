@@ -29,8 +29,9 @@ from informed_recon.types import Reconstruction
 TOLERANCE = 1e-4
 TOLERANCE_SINGLE = 1e-5
 TOLERANCE_COARSE = 1e-2  # weights that were rounded to float32 or less
-# Three classes or more check each feature twice and more.
-TOLERANCE_SEVERAL = 1e-2
+# Three classes or more check each feature twice and more; where so many spare
+# equations say how large the errors are, the self-check has little to add.
+TOLERANCE_SEVERAL, TOLERANCE_MANY, MANY = 1e-2, 5e-2, 1000
 # Largest standard error of a trusted record's features, as a share of their
 # columns' spread: the root mean square over features, and of any one.
 EXPECTED_ERROR, WORST_ERROR = 0.01, 0.03
@@ -43,7 +44,8 @@ LEVERAGE = 5.0
 RANGES = 10.0
 UNCHECKED = (
   "not checked: any weights of such a model lead to some record, so that this "
-  "one is right only if they are at the optimum of the objective stated here"
+  "one is right only if they are at the optimum of the objective stated here "
+  "(weights given to the fit, for one, do not show)"
 )
 
 
@@ -54,7 +56,8 @@ def tolerance(problem: inputs.Problem) -> float:
   if problem.precision > 1e-12:
     return TOLERANCE_COARSE
   if _calibrated(problem):
-    return TOLERANCE_SEVERAL
+    outputs, d = problem.weights.shape[-2:]
+    return TOLERANCE_MANY if (outputs - 2) * d >= MANY else TOLERANCE_SEVERAL
   return TOLERANCE if problem.weights.shape[-2] > 1 else TOLERANCE_SINGLE
 
 
@@ -64,8 +67,13 @@ def _calibrated(problem: inputs.Problem) -> bool:
   return problem.weights.shape[-2] > 2 and problem.intercept is not None
 
 
-def verdict(problem, x, y, code, link, rank, floor, error) -> Reconstruction:
-  """Names the response and says whether the record may be trusted."""
+def verdict(
+  problem, x, y, code, link, rank, floor, error, checked=None
+) -> Reconstruction:
+  """Names the response and says whether the record may be trusted.
+
+  `checked` says whether something besides the model checks it.
+  """
   limit = tolerance(problem)
   lost = int(np.sum(np.isnan(x)))
   residual = max(float(link), float(rank), float(floor))
@@ -106,7 +114,7 @@ def verdict(problem, x, y, code, link, rank, floor, error) -> Reconstruction:
     residual = max(residual, gap)
     if not gap <= limit:
       reasons.append("the recovered features do not have the known norm")
-  checked = problem.redundant
+  checked = checked or problem.redundant
   if not reasons and not checked and _moves_too_much(problem, x, y):
     reasons.append(
       "a record like the recovered one would move the model more than any "
@@ -136,6 +144,8 @@ def too_uncertain(problem: inputs.Problem, error) -> list[str]:
   """Why the standard errors (d,) forbid to trust a record, if they do."""
   share = error / missing.column_spread(problem.x)
   share = share[~np.isnan(share)]
+  if not share.size:  # nothing was unknown
+    return []
   expected = float(np.sqrt(np.mean(share**2)))
   if expected <= EXPECTED_ERROR and np.max(share) <= WORST_ERROR:
     return []
@@ -156,13 +166,14 @@ def _moves_too_much(problem: inputs.Problem, x, y) -> bool:
   n, d = len(problem.x), kept.sum()
   if n < d + 2:
     return False
+  bias = 0.0 if problem.intercept is None else problem.intercept
   z, own = np.column_stack([problem.x[:, kept], np.ones(n)]), [*x[kept], 1.0]
   unit = np.sqrt(np.mean(z**2, axis=0))
   unit[unit == 0] = 1.0
   z, own = z / unit, own / unit
   inverse = np.linalg.pinv(z.T @ z / n, hermitian=True)
-  known_h = problem.x @ problem.weights.T + problem.intercept
-  h = problem.weights[:, kept] @ x[kept] + problem.intercept
+  known_h = problem.x @ problem.weights.T + bias
+  h = problem.weights[:, kept] @ x[kept] + bias
   with jax.enable_x64(True):
     known = jax.vmap(problem.family.residual)(known_h, problem.y)
     mine = problem.family.residual(h, np.atleast_1d(y))

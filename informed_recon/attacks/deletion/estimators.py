@@ -8,12 +8,12 @@ import jax
 import numpy as np
 from sklearn import base, preprocessing
 
-from informed_recon.attacks import sklearn as closed_form
 from informed_recon.attacks.convex import glm, missing
 from informed_recon.attacks.convex.inputs import Problem
 from informed_recon.attacks.deletion import posterior
 from informed_recon.attacks.sklearn import problems, transformers
 from informed_recon.attacks.sklearn.estimators import plain
+from informed_recon.attacks.sklearn.unfolding import unfold
 from informed_recon.types import Reconstruction, UserError
 
 REFITS = 32  # fits to public records, that show what a solver leaves
@@ -60,7 +60,7 @@ def reconstruct(
     UserError: the estimators do not belong together, or are not supported.
   """
   (first, scalers, x), (second, others, again) = (
-    closed_form.unfold(model, public_x) for model in (before, after)
+    unfold(model, public_x) for model in (before, after)
   )
   n = _count(records)
   told = _told_by_scalers(scalers, others, n)
@@ -208,7 +208,7 @@ def left_by_solver(estimator, public_x, public_y, *, records) -> np.ndarray:
     (J, D, K) whose outer products' sum is the covariance of what two fits to
     `records` records leave apart, from J fits to parts of the public records.
   """
-  predictor, _, x = closed_form.unfold(estimator, public_x)
+  predictor, _, x = unfold(estimator, public_x)
   y, rng, found = np.asarray(public_y), np.random.default_rng(0), []
   size = int(SHARE * min(_count(records), len(x)))
   shape = problems.read(predictor)[1].shape

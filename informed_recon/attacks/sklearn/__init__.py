@@ -20,16 +20,24 @@ problem is put together, solved and undone:
 
 import numpy as np
 from scipy import sparse
-from sklearn import compose, linear_model, pipeline
+from sklearn import compose, linear_model
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
-from informed_recon.attacks.convex import closed_form, leave_one_out
+from informed_recon.attacks.convex import (
+  candidates,
+  closed_form,
+  grid,
+  leave_one_out,
+)
+from informed_recon.attacks.convex.columns import Columns as Columns
+from informed_recon.attacks.convex.columns import placed
 from informed_recon.attacks.sklearn import huber, problems, transformers
+from informed_recon.attacks.sklearn.unfolding import unfold
 from informed_recon.types import Reconstruction, UserError
 
 
-def _weighted(problem, class_weight, classes, known_y):
+def _weighted(solve, problem, class_weight, classes, known_y):
   """Tries each label with the weights it would have had."""
   results = []
   for label in np.asarray(classes).tolist():
@@ -41,7 +49,7 @@ def _weighted(problem, class_weight, classes, known_y):
     # A mean-form penalty grows with the number of records, not their weight.
     chosen = problem.labels.index(label)
     results.append(
-      closed_form.solve(
+      solve(
         problem._replace(
           sample_weight=s,
           target_weight=by_class[label] * problem.target_weight,
@@ -79,95 +87,6 @@ def _leak(scalers, known_x) -> str:
   )
 
 
-def _columns(first, known_x) -> np.ndarray:
-  """Known records as (n, d) numbers, in the columns of the fit."""
-  names = getattr(known_x, "columns", None)
-  fitted = getattr(first, "feature_names_in_", None)
-  if names is not None and fitted is not None:
-    if list(names) != list(fitted):
-      wrong = next(
-        (pair for pair in zip(names, fitted) if pair[0] != pair[1]),
-        (len(names), len(fitted)),
-      )
-      raise UserError(
-        "known_x must have the columns of the fit in the same order; found "
-        f"{wrong[0]!r} where the fit had {wrong[1]!r}"
-      )
-  if known_x is None:
-    raise UserError("known_x must be given")
-  if isinstance(first, transformers.MIXED):
-    shape = np.shape(known_x)
-    if len(shape) != 2 or shape[1] != first.n_features_in_:
-      raise UserError(
-        f"known_x has shape {shape}; the pipeline was fitted on "
-        f"{first.n_features_in_} columns"
-      )
-    return known_x
-  if sparse.issparse(known_x):
-    known_x = known_x.toarray()
-  try:
-    x = np.asarray(known_x)
-    x = x if x.dtype.kind in "biuf" else np.asarray(known_x, np.float64)
-  except (TypeError, ValueError):
-    raise UserError(
-      "known_x must be a table of numbers, one row a record"
-    ) from None
-  if x.ndim != 2 or x.shape[1] != first.n_features_in_:
-    raise UserError(
-      f"known_x has shape {x.shape}; the estimator was fitted on "
-      f"{first.n_features_in_} columns"
-    )
-  if not np.all(np.isfinite(x)):
-    raise UserError("known_x holds NaN or infinite values")
-  return x
-
-
-def unfold(estimator, known_x):
-  """Checks an estimator, takes a pipeline apart and transforms the known
-  records.
-
-  Returns:
-    (predictor, transformers before it, transformed known_x).
-
-  Raises:
-    UserError: not fitted, not supported, or known_x has wrong columns.
-  """
-  try:
-    check_is_fitted(estimator)
-  except NotFittedError:
-    raise UserError(f"{type(estimator).__name__} is not fitted") from None
-  except TypeError:
-    raise UserError(
-      f"not a fitted scikit-learn estimator: {type(estimator).__name__}"
-    ) from None
-  steps = []
-  estimator = getattr(estimator, "best_estimator_", estimator)  # of a search
-  if isinstance(estimator, pipeline.Pipeline):
-    *steps, estimator = _flat(estimator)
-  x = _columns((steps or [estimator])[0], known_x)
-  if not steps:
-    return estimator, steps, x
-  try:
-    z = transformers.apply(steps, x)
-  except (TypeError, ValueError) as error:
-    raise UserError(
-      f"the pipeline cannot transform known_x: {str(error).splitlines()[0]}"
-    ) from None
-  transformers.check(steps, x, z)
-  return estimator, steps, z
-
-
-def _flat(estimator: pipeline.Pipeline) -> list:
-  """Steps that do something, those of inner pipelines among them."""
-  found = []
-  for _, step in estimator.steps:
-    if isinstance(step, pipeline.Pipeline):
-      found += _flat(step)
-    elif step not in (None, "passthrough"):
-      found.append(step)
-  return found
-
-
 def reconstruct(
   estimator,
   known_x,
@@ -176,6 +95,7 @@ def reconstruct(
   sample_weight=None,
   target_weight=1.0,
   decimals=None,
+  columns=None,
 ) -> Reconstruction:
   """Recovers the one record that a fitted estimator saw and the adversary not.
 
@@ -189,6 +109,8 @@ def reconstruct(
     target_weight: the target's own weight.
     decimals: that the coefficients were rounded to; found out where they show
       it.
+    columns: `Columns`: what is known of the target's columns, by position or
+      name: values, whole numbers, one-hot groups, bounds.
 
   Returns:
     A `Reconstruction`, features in the units of `known_x`. Where the solver
@@ -205,11 +127,58 @@ def reconstruct(
     raise UserError("known_y must be given")
   known_y = np.asarray(known_y)
   given = dict(
-    sample_weight=sample_weight, target_weight=target_weight, decimals=decimals
+    sample_weight=sample_weight,
+    target_weight=target_weight,
+    decimals=decimals,
+    columns=columns,
   )
   if isinstance(estimator, compose.TransformedTargetRegressor):
     return _responses_undone(estimator, known_x, known_y, given)
   predictor, steps, x = unfold(estimator, known_x)
+  raw = known_x.toarray() if sparse.issparse(known_x) else known_x
+  raw = np.asarray(raw)
+  problem, complete = _problem(
+    predictor, x, known_y, sample_weight, target_weight, decimals
+  )
+
+  def undo(found):
+    if isinstance(predictor, linear_model.HuberRegressor):
+      found = huber.checked(found, problem, predictor.epsilon)
+    return transformers.undone(found, steps, x) if steps else found
+
+  def solve(one):
+    if columns is None:
+      return undo(closed_form.solve(one))
+    names = getattr(known_x, "columns", None)
+    return closed_form.solve(
+      one,
+      placed(columns, names, raw.shape[1]),
+      known_x=raw,
+      undo=undo,
+      features=transformers.by_column(steps, raw),
+    )
+
+  class_weight = getattr(predictor, "class_weight", None)
+  if class_weight is None:
+    result = solve(problem)
+  else:
+    result = _weighted(
+      *(solve, problem, class_weight, predictor.classes_, known_y)
+    )
+  if not complete and result.identifiable:
+    result = result._replace(
+      identifiable=False,
+      message="the estimator cannot be fitted to the known records alone, so "
+      "that nothing tells what its solver leaves behind",
+    )
+  result = grid.checked(result, raw)
+  notes = [result.message, _leak(steps, known_x)]
+  return result._replace(message="; ".join(n for n in notes if n))
+
+
+def _problem(predictor, x, known_y, sample_weight, target_weight, decimals):
+  """The closed form's problem with what the solver left, and whether that could
+  be measured."""
   if known_y.ndim == 2 and known_y.shape[1] == 1:
     known_y = known_y[:, 0]
   checked = problems.problem(
@@ -217,25 +186,60 @@ def reconstruct(
   )
   weights = None if sample_weight is None else checked.sample_weight
   left = problems.leftover(predictor, x, known_y, weights)
-  if left is not None:
-    checked = checked._replace(leftover=left)
-  class_weight = getattr(predictor, "class_weight", None)
-  if class_weight is None:
-    result = closed_form.solve(checked)
-  else:
-    result = _weighted(checked, class_weight, predictor.classes_, known_y)
-  if isinstance(predictor, linear_model.HuberRegressor):
-    result = huber.checked(result, checked, predictor.epsilon)
-  if left is None and result.identifiable:
-    result = result._replace(
-      identifiable=False,
-      message="the estimator cannot be fitted to the known records alone, so "
-      "that nothing tells what its solver leaves behind",
-    )
+  if left is None:
+    return checked, False
+  return checked._replace(leftover=left), True
+
+
+def identify(
+  estimator,
+  known_x,
+  known_y,
+  candidates_x,
+  candidates_y=None,
+  *,
+  prior=None,
+  sample_weight=None,
+  target_weight=1.0,
+  decimals=None,
+) -> candidates.Identified:
+  """Which of m candidates an estimator was fitted to besides the known records.
+
+  Args:
+    estimator, known_x, known_y: as in `reconstruct`; no class weights.
+    candidates_x: (m, d) their features, before any scaling.
+    candidates_y: (m,) their labels, where they are known.
+    prior: (m,) weights; equal by default.
+    sample_weight, target_weight, decimals: as in `reconstruct`.
+
+  Returns:
+    `Identified`: a posterior over the candidates, and whether the most probable
+    may be vouched for. Whatever a pipeline loses of a record does not matter.
+
+  Raises:
+    UserError: as `reconstruct`.
+  """
+  if known_y is None:
+    raise UserError("known_y must be given")
+  predictor, steps, x = unfold(estimator, known_x, invertible=False)
+  if getattr(predictor, "class_weight", None) is not None:
+    raise UserError("identify wants an estimator without class weights")
+  problem, complete = _problem(
+    predictor, x, np.asarray(known_y), sample_weight, target_weight, decimals
+  )
+  problem = closed_form.with_rounding(problem)
+  z = candidates_x
   if steps:
-    result = transformers.undone(result, steps, x)
-  notes = [result.message, _leak(steps, known_x)]
-  return result._replace(message="; ".join(n for n in notes if n))
+    z = transformers.transformed(steps, candidates_x, "the candidates")
+  elif sparse.issparse(z):
+    z = z.toarray()
+  given = candidates.checked(problem, z, candidates_y, prior)
+  found = candidates.posterior(problem, *given)
+  if complete:
+    return found
+  return found._replace(
+    identifiable=False, message="nothing tells what the solver leaves behind"
+  )
 
 
 def _responses_undone(estimator, known_x, known_y, given) -> Reconstruction:

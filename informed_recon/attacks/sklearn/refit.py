@@ -32,6 +32,7 @@ from informed_recon.attacks.convex import missing
 from informed_recon.attacks.convex.trust import WORST_ERROR
 from informed_recon.attacks.sklearn import residual, transformers
 from informed_recon.attacks.sklearn.estimators import read
+from informed_recon.attacks.sklearn.unfolding import unfold
 from informed_recon.types import Reconstruction
 
 # Relative distance between refitted and released weights of a trusted record.
@@ -91,7 +92,7 @@ def reconstruct(
 
   Cost: 2 shadows + 40 starts (d + 1) fits at worst.
   """
-  predictor, steps, x = closed_form.unfold(estimator, known_x)
+  predictor, steps, x = unfold(estimator, known_x)
   direct = closed_form.reconstruct(estimator, known_x, known_y)
   classes = is_classifier(predictor)
   if direct.identifiable and classes:

@@ -26,11 +26,11 @@ import warnings
 import numpy as np
 from sklearn.base import clone
 
-from informed_recon.attacks import sklearn as closed_form
 from informed_recon.attacks.convex import missing
 from informed_recon.attacks.convex import regression as regression
 from informed_recon.attacks.sklearn import problems, transformers
 from informed_recon.attacks.sklearn.estimators import read
+from informed_recon.attacks.sklearn.unfolding import unfold
 from informed_recon.types import Reconstruction, UserError
 
 # Smallest variances of rho that are tried, as shares of its largest.
@@ -68,7 +68,7 @@ def reconstruct(
 
   Cost: `shadows` fits, and some hundred small least-squares problems.
   """
-  predictor, steps, x = closed_form.unfold(estimator, known_x)
+  predictor, steps, x = unfold(estimator, known_x)
   y = np.asarray(known_y)
   problem = problems.problem(predictor, x, y)
   if not len(problem.labels) or problem.family.response is not None:

@@ -28,6 +28,13 @@ MIXED = (
   preprocessing.OrdinalEncoder,
 )
 
+SCALERS = (
+  preprocessing.StandardScaler,
+  preprocessing.MinMaxScaler,
+  preprocessing.MaxAbsScaler,
+  preprocessing.RobustScaler,
+)
+
 
 def apply(steps, x) -> np.ndarray:
   """T(x), (n, k)."""
@@ -36,6 +43,31 @@ def apply(steps, x) -> np.ndarray:
   if sparse.issparse(x):
     x = x.toarray()
   return np.asarray(x, np.float64)
+
+
+def transformed(steps, x, name: str) -> np.ndarray:
+  """`apply` to what a user gave; one line where it does not work."""
+  try:
+    return apply(steps, x)
+  except (TypeError, ValueError) as error:
+    raise UserError(
+      f"the pipeline cannot transform {name}: {str(error).splitlines()[0]}"
+    ) from None
+
+
+def by_column(steps, known_x):
+  """{column: value} of a record -> {feature: value}, where each step treats
+  every column by itself; else None."""
+  if not all(type(step) in SCALERS for step in steps):
+    return None
+
+  def features(values: dict) -> dict:
+    row = np.asarray(known_x[:1], np.float64).copy()
+    row[0, list(values)] = list(values.values())
+    z = apply(steps, _table(steps, row))[0]
+    return {j: float(z[j]) for j in values}
+
+  return features if steps else dict
 
 
 def undo(steps, z) -> np.ndarray:

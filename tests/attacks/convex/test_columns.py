@@ -1,0 +1,166 @@
+"""What is known of columns sharpens and checks, and never misleads."""
+
+import numpy as np
+import pytest
+from sklearn import linear_model
+
+from informed_recon.attacks import convex
+from informed_recon.attacks import sklearn as attack
+from informed_recon.attacks.convex import Columns, columns
+from informed_recon.attacks.sklearn import transformers
+from informed_recon.types import UserError
+
+RNG = np.random.default_rng(0)
+N = 120
+AGE, KIDS = RNG.integers(18, 90, N), RNG.integers(0, 5, N)
+GROUP = np.eye(3)[RNG.integers(0, 3, N)]
+# Two columns of no grid, one of them a sum that says nothing new.
+X = np.c_[AGE, KIDS, GROUP, RNG.lognormal(3, 0.5, N), RNG.normal(25, 4, N)]
+H = 0.02 * AGE + 0.3 * KIDS + GROUP @ [0.0, 0.5, 1.0] + 0.01 * X[:, 5]
+Y = H + RNG.normal(size=N)
+WEIGHT = RNG.uniform(0.8, 1.2, N)
+KNOWS = Columns(whole=[0, 1], one_hot=[[2, 3, 4]], bounds={5: (0, 200)})
+
+
+def without(i):
+  return np.delete(X, i, 0), np.delete(Y, i)
+
+
+def off(answer, i):
+  return np.sqrt(np.mean(((answer.x - X[i]) / X.std(0)) ** 2))
+
+
+def continuous(i):
+  """The model of records without a grid, which nothing else checks."""
+  return np.delete(X[:, 5:], i, 0), np.delete(Y, i)
+
+
+def test_whole_and_one_hot_columns_notice_weights():
+  model = linear_model.Ridge().fit(X, Y, sample_weight=WEIGHT)
+  for i in (3, 40):
+    answer = attack.reconstruct(model, *without(i), columns=KNOWS)
+    assert not answer.identifiable and "column" in answer.message
+    told = attack.reconstruct(
+      model,
+      *without(i),
+      sample_weight=np.delete(WEIGHT, i),
+      target_weight=WEIGHT[i],
+      columns=KNOWS,
+    )
+    assert told.identifiable and told.checked and off(told, i) < 1e-6
+    np.testing.assert_array_equal(told.x[:5], X[i, :5])  # exactly
+    np.testing.assert_array_equal(told.error[:5], 0)
+
+
+def test_decimals_of_the_table_notice_weights():
+  """Nobody said that ages are whole numbers; the known ones are."""
+  model = linear_model.Ridge().fit(X, Y)
+  answer = attack.reconstruct(model, *without(3))
+  assert answer.identifiable and answer.checked and not answer.message
+  model.fit(X, Y, sample_weight=WEIGHT)
+  answer = attack.reconstruct(model, *without(3))
+  assert not answer.identifiable and "records weighted?" in answer.message
+  # Of columns without a grid nothing can tell, and the answer says so.
+  model.fit(X[:, 5:], Y, sample_weight=WEIGHT)
+  answer = attack.reconstruct(model, *continuous(3))
+  assert not answer.checked and "not checked" in answer.message
+
+
+def test_known_columns_sharpen_a_solver_that_stopped():
+  """The better, the more of the record is known."""
+  z = (X - X.mean(0)) / X.std(0)
+  model = linear_model.LogisticRegression(tol=1e-3, solver="newton-cg")
+  model.fit(z, Y > np.median(Y))
+  worse, better = [], []
+  for i in range(0, N, 20):
+    known = np.delete(z, i, 0), np.delete(Y > np.median(Y), i)
+    found = [
+      attack.reconstruct(model, *known, columns=Columns(known=which))
+      for which in ({}, {j: z[i, j] for j in (0, 1, 5)})
+    ]
+    errors = [np.abs(a.x - z[i])[[2, 3, 4, 6]].mean() for a in found]
+    worse, better = worse + errors[:1], better + errors[1:]
+  assert np.median(better) < np.median(worse)
+
+
+def test_a_known_column_gives_the_length_without_intercept():
+  model = linear_model.Ridge(fit_intercept=False).fit(X, Y)
+  free = attack.reconstruct(model, *without(3))
+  assert not free.identifiable
+  given = Columns(known={0: X[3, 0], 6: X[3, 6]})
+  answer = attack.reconstruct(model, *without(3), columns=given)
+  assert answer.identifiable and answer.checked, answer.message
+  np.testing.assert_allclose(answer.x, X[3], rtol=1e-6, atol=1e-9)
+  np.testing.assert_allclose(answer.y, Y[3], rtol=1e-6)
+  wrong = Columns(known={0: X[3, 0], 6: X[3, 6] + 1})
+  answer = attack.reconstruct(model, *without(3), columns=wrong)
+  assert not answer.identifiable and "column 6" in answer.message
+
+
+def test_columns_that_contradict_the_weights():
+  model = linear_model.Ridge().fit(X, Y)
+  given = (model.coef_, model.intercept_, *without(3))
+  for wrong, words in (
+    (Columns(known={6: X[3, 6] + 0.01}), "column 6"),
+    (Columns(bounds={6: (0.0, 1.0)}), "outside its bounds"),
+    (Columns(whole=[6]), "no whole number"),
+    (Columns(one_hot=[[2, 3]]), "one-hot"),
+  ):
+    answer = convex.reconstruct("linear", *given, l2=1.0, columns=wrong)
+    right = words == "one-hot" and X[3, 4] == 0
+    assert right or (not answer.identifiable and words in answer.message)
+
+
+def test_columns_that_follow_from_others_are_no_evidence():
+  """The third of a one-hot group, and what is constant, agree by themselves."""
+  table = dict(enumerate([AGE, GROUP[:, 0], GROUP[:, 1], GROUP[:, 2], 0 * AGE]))
+  table = {j: np.asarray(c, float) for j, c in table.items()}
+  assert columns.independent(table) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+  "given,words",
+  [
+    (Columns(whole=["age"]), "no column 'age'"),
+    (Columns(known={9: 1.0}), "no column 9"),
+    (Columns(bounds={0: (2, 1)}), "low <= high"),
+    (Columns(known={0: "old"}), "numbers"),
+    ({0: 1.0}, "Columns"),
+  ],
+)
+def test_bad_columns_are_one_line(given, words):
+  with pytest.raises(UserError, match=words) as error:
+    convex.reconstruct("linear", np.ones(7), 0.0, X, Y, columns=given)
+  assert "\n" not in str(error.value)
+
+
+def test_steps_that_treat_columns_apart():
+  assert transformers.by_column([], X) is dict
+  assert transformers.by_column([linear_model.Ridge()], X) is None
+
+
+@pytest.mark.parametrize("labels", [True, False])
+def test_which_of_these_people(labels):
+  """The one it was is found; of a list without it none is vouched for."""
+  model = linear_model.Ridge().fit(X, Y)
+  for i in (3, 40):
+    people = np.vstack([X[i], X[50:70] + RNG.normal(size=(20, 7))])
+    y = np.append(Y[i], Y[50:70]) if labels else None
+    found = attack.identify(model, *without(i), people, y)
+    assert found.best == 0 and found.identifiable
+    assert found.posterior[0] > 0.999
+    y = None if y is None else y[1:]
+    absent = attack.identify(model, *without(i), people[1:], y)
+    assert not absent.identifiable and "none of" in absent.message
+  with pytest.raises(UserError, match="prior"):
+    attack.identify(model, *without(3), people, prior=[1.0])
+
+
+def test_which_of_these_people_where_the_weights_are_rounded():
+  """A posterior spreads over those that rounding does not tell apart."""
+  model = linear_model.Ridge().fit(X, Y)
+  w, b = np.round(model.coef_, 3), np.round(model.intercept_, 3)
+  people = np.vstack([X[3], X[3] + 1e-6, X[40] + 5.0])
+  found = convex.identify("linear", w, b, *without(3), people, l2=1.0)
+  assert not found.identifiable and "as well" in found.message
+  np.testing.assert_allclose(*found.posterior[:2], rtol=1e-3)
