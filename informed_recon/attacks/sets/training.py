@@ -1,0 +1,66 @@
+"""What k unknown records would show: the two ways to `explain` a release."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+
+from informed_recon.attacks.stationarity import missing
+from informed_recon.types import Records
+
+
+def simulation(train: Callable, known: Records | None):
+  """The end of training with the unknown records.
+
+  Args:
+    train: (x (n, d), y (n,)) -> parameters, a pytree; the whole training
+      algorithm, its start included, differentiable in x.
+    known: n - k records, or None.
+
+  Returns:
+    (explain, base), as `reconstruct` takes them; base is None where no record
+    is known.
+  """
+
+  def flat(x, y):
+    return ravel_pytree(train(x, y))[0]
+
+  if known is None:
+    return flat, None
+  known = Records(*map(jnp.asarray, known))
+
+  def explain(x, y):
+    return flat(
+      jnp.concatenate([x, known.x]), jnp.concatenate([y, known.y], dtype=int)
+    )
+
+  return explain, jax.jit(flat)(*known)
+
+
+def stationarity(loss: Callable, params, known: Records, k: int, l2: float):
+  """The gradients of the unknown records, where training ended at a stationary
+  point of the mean loss over all n + k records plus (l2 / 2) ‖params‖².
+
+  Args:
+    loss: `loss(params, x, y)`, the loss () of one record.
+    params: as released.
+    known: n records.
+    k: unknown records.
+    l2: weight of the penalty, mean form.
+
+  Returns:
+    (explain, seen), as `reconstruct` takes them; its `base` is 0.
+  """
+  theta, n = ravel_pytree(params)[0], len(known.y)
+  of_known = missing.weighted_gradient(
+    loss, params, jnp.asarray(known.x), jnp.asarray(known.y), jnp.ones(n)
+  )
+
+  def explain(x, y):
+    def total(params):
+      return jnp.sum(jax.vmap(loss, (None, 0, 0))(params, x, y))
+
+    return ravel_pytree(jax.grad(total)(params))[0]
+
+  return explain, -of_known - (n + k) * l2 * theta

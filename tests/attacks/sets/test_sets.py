@@ -1,0 +1,146 @@
+"""Several unknown records at once, on networks small enough for seconds."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from scipy import optimize
+
+from informed_recon.attacks import sets
+from informed_recon.attacks.sets import step as steps
+from informed_recon.types import Records, UserError
+
+D, CLASSES, WIDTH, N = 12, 3, 8, 20
+
+
+def _records(seed=0, n=N + 4):
+  """Of three classes, about their means."""
+  rng = np.random.default_rng(seed)
+  means = np.random.default_rng(9).uniform(size=(CLASSES, D))
+  y = rng.integers(CLASSES, size=n)
+  x = np.clip(means[y] + 0.15 * rng.normal(size=(n, D)), 0, 1)
+  return Records(np.float32(x), y), np.float32(means)
+
+
+def _train(x, y, width=WIDTH, steps=15):
+  keys = jax.random.split(jax.random.key(0))
+  start = dict(
+    a=jax.random.normal(keys[0], (D, width)) / 3,
+    b=jnp.zeros(width),
+    c=jax.random.normal(keys[1], (width, CLASSES)) / 2,
+    e=jnp.zeros(CLASSES),
+  )
+
+  def loss(p):
+    logits = jax.nn.elu(x @ p["a"] + p["b"]) @ p["c"] + p["e"]
+    each = optax.softmax_cross_entropy_with_integer_labels(logits, y)
+    return each.mean()
+
+  def advance(p, _):
+    return jax.tree.map(lambda a, g: a - 0.5 * g, p, jax.grad(loss)(p)), None
+
+  return jax.lax.scan(advance, start, None, steps)[0]
+
+
+def _released(k, seed=0, train=_train):
+  """(explain, seen, base, means, truth) with k records unknown."""
+  records, means = _records(seed)
+  known = Records(*(a[:N] for a in records))
+  truth = Records(*(a[N : N + k] for a in records))
+  explain, base = sets.simulation(train, known)
+  return explain, explain(*truth), base, means, truth
+
+
+def _errors(found, truth):
+  """Mse of each answer in the best order, and whether its label is right."""
+  square = ((found.x[:, None] - truth.x[None]) ** 2).mean(-1)
+  answer, record = optimize.linear_sum_assignment(square)
+  return square[answer, record], found.y[answer] == truth.y[record]
+
+
+@pytest.fixture(scope="module")
+def released():
+  return _released(2)
+
+
+def test_finds_two_records_and_their_labels(released):
+  *given, truth = released
+  found = sets.reconstruct(*given, 2)
+  error, right = _errors(found, truth)
+  assert found.residual <= 1e-3 and found.identifiable.all()
+  assert right.all() and (error < 1e-5).all()
+  # Neither is vouched for where it explains another release.
+  explain, seen, base, means = given
+  seen = np.asarray(seen)
+  noise = np.random.default_rng(0).normal(size=seen.shape) * np.std(seen - base)
+  lost = sets.reconstruct(explain, seen + 0.3 * noise, base, means, 2)
+  assert not lost.identifiable.any() and "no 2 records" in lost.message
+
+
+def test_the_gram_over_records_is_that_of_columns():
+  rng = np.random.default_rng(0)
+  wide = jnp.asarray(rng.normal(size=(400, 3 * 50)), jnp.float32)
+  x = jnp.zeros((3, 50))
+  said = steps.gram(lambda v: wide @ v.ravel(), x)
+  blocks = np.asarray(wide).reshape(400, 3, 50)
+  exact = np.einsum("pic,pjc->ij", blocks, blocks) / 50
+  np.testing.assert_allclose(said, exact, atol=0.3 * np.abs(exact).max())
+
+
+def test_what_earlier_steps_learned_shortens_the_next(released):
+  explain, seen, *_, truth = released
+  x = jnp.asarray(truth.x) + 0.05
+  y = jnp.asarray(truth.y)
+  cold = steps.begin(explain, seen, x, y)._replace(damping=1e-6)
+  step = jax.jit(lambda s: steps.step(explain, seen, y, s))
+  first = step(cold)
+  warm = step(cold._replace(memory=first.memory))
+  assert warm.products < first.products
+  np.testing.assert_allclose(warm.x, first.x, atol=0.02)
+
+
+def test_a_stationary_point_gives_two_records_away():
+  with jax.enable_x64(True):
+    records, means = _records()
+    records = Records(np.float64(records.x[: N + 2]), records.y[: N + 2])
+    l2, k = 0.02, 2
+
+    def loss(p, x, y):
+      logits = jnp.tanh(x @ p["a"]) @ p["c"]
+      return optax.softmax_cross_entropy_with_integer_labels(logits, y)
+
+    def objective(flat):
+      p = unravel(flat)
+      each = jax.vmap(loss, (None, 0, 0))(p, *map(jnp.asarray, records))
+      return each.mean() + l2 / 2 * jnp.vdot(flat, flat)
+
+    rng = np.random.default_rng(1)
+    start = dict(a=rng.normal(size=(D, 6)), c=rng.normal(size=(6, CLASSES)))
+    flat, unravel = jax.flatten_util.ravel_pytree(start)
+    solved = optimize.minimize(
+      jax.jit(jax.value_and_grad(objective)),
+      *(flat,),
+      jac=True,
+      method="BFGS",
+      options=dict(gtol=1e-9),
+    )
+    params = unravel(jnp.asarray(solved.x))
+    known = Records(*(a[:N] for a in records))
+    explain, seen = sets.stationarity(loss, params, known, k, l2)
+    labels = records.y[N:]
+    found = sets.reconstruct(
+      explain, seen, 0 * seen, np.float64(means), k, labels=labels
+    )
+  error, _ = _errors(found, Records(records.x[N:], labels))
+  assert (error < 1e-6).all() and found.residual < 1e-4
+
+
+def test_one_line_for_bad_input(released):
+  explain, seen, base, means, _ = released
+  with pytest.raises(UserError, match="equations for .*at most 10 records"):
+    sets.reconstruct(explain, seen, base, means, 11)
+  with pytest.raises(UserError, match="labels of shape .3,."):
+    sets.reconstruct(explain, seen, base, means, 2, labels=np.zeros(3, int))
+  with pytest.raises(UserError, match="equals base"):
+    sets.reconstruct(explain, base, base, means, 2)
