@@ -100,13 +100,8 @@ class Experiment(NamedTuple):
 
   def model(self) -> models.Model:
     """The released model's architecture, for stages that train networks."""
-    spec = self.config.model
-    return models.build(
-      spec.name,
-      self.dataset.num_classes,
-      self.dataset.shape,
-      spec.options.to_dict(),
-    )
+    settings = json.dumps(self.config.model.to_dict())
+    return _model(settings, self.dataset.num_classes, self.dataset.shape)
 
   def privacy(self) -> dict:
     """What the config's training guarantees, as its mechanism states it."""
@@ -200,6 +195,17 @@ class Experiment(NamedTuple):
     """Appends one line to metrics.jsonl."""
     with open(self.workdir / "metrics.jsonl", "a") as file:
       file.write(json.dumps(row) + "\n")
+
+
+@functools.cache
+def _model(settings: str, num_classes: int, shape: tuple) -> models.Model:
+  """Built once a process: every stage and every point of a sweep asks."""
+  spec = json.loads(settings)
+  options = {  # JSON knows no tuples
+    key: tuple(value) if isinstance(value, list) else value
+    for key, value in spec["options"].items()
+  }
+  return models.build(spec["name"], num_classes, shape, options)
 
 
 @functools.cache

@@ -53,10 +53,18 @@ def text(results: Mapping) -> str:
       table.aligned([table.header(results), *table.rows(results)]),
       f"means over targets with 95% intervals; {released['models']} released "
       f"models, test accuracy "
-      f"{table.share(released['test_accuracy_mean'], None)}",
+      f"{table.share(released['test_accuracy_mean'], None)}"
+      f"{_on_training(released)}",
       verdict.sentence(results, words.nouns(())),
     ]
   )
+
+
+def _on_training(released: Mapping) -> str:
+  accuracy = released.get("train_accuracy_mean")
+  if accuracy is None:
+    return ""
+  return f", on their training records {table.share(accuracy, None)}"
 
 
 def page(experiment: Experiment, results: Mapping) -> Page:

@@ -46,7 +46,8 @@ def check(experiment: Experiment) -> None:
     )
   experiment.privacy()
   _training(experiment)
-  _training(experiment.truth())
+  if experiment.misled:
+    _training(experiment.truth())
   if "release" in experiment.config:
     release.visible(experiment.model().layout, experiment.release().layers)
   config, split = experiment.config, experiment.split
