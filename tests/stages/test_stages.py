@@ -394,7 +394,7 @@ def test_a_folder_of_something_else_is_refused(tiny_config, tmp_path):
     ({"training.steps": 0}, "training.steps must be at least 1"),
     (
       {"training.privacy.mechanism": "dpsgd"},
-      "unknown mechanism 'dpsgd'; known: dp_sgd, none",
+      "unknown mechanism 'dpsgd'; known: augmented, dp_sgd, none",
     ),
     (
       DP_SGD | {"training.batch_size": 8},
