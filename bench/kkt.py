@@ -30,7 +30,7 @@ from informed_recon.evaluation.coverage import coverage
 
 flags.DEFINE_bool("quick", False, "one small model")
 flags.DEFINE_string("keep", "", "file of rows, which are not measured again")
-CASES = ((2, 20), (2, 50), (10, 20), (10, 50), (10, 100))
+CASES = ((2, 20), (10, 50), (10, 20), (2, 50), (10, 100))
 LOSS = float(np.exp(-80.0))
 FOUND = 0.4  # SSIM
 WIDTH = 1000

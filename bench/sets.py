@@ -34,8 +34,17 @@ _TABLE = flags.DEFINE_string("table", "", "prints a summary of a file of rows")
 flags.DEFINE_bool("quick", False, "one set of two of 100 records")
 flags.DEFINE_string("keep", "", "file of rows, which are not measured again")
 FOUND = 1e-3  # MSE
-SETS = 20
 CLASSES = 10
+CASES = (  # n, k, labels given, sets
+  (100, 2, False, 20),
+  (100, 5, True, 20),
+  (100, 10, True, 10),
+  (1000, 2, True, 20),
+  (100, 5, False, 10),
+  (1000, 5, True, 10),
+  (1000, 10, True, 3),
+  (1000, 2, False, 5),
+)
 
 
 def main(argv):
@@ -51,10 +60,8 @@ def main(argv):
       f"n={n}, k={k}, labels {'given' if given else 'sought'}, set {i}": (
         lambda n=n, k=k, g=given, i=i: row(n, k, g, i)
       )
-      for i in range(SETS)
-      for n in (1000, 100)
-      for k in (1, 2, 5, 10)
-      for given in (True, False)
+      for n, k, given, count in CASES
+      for i in range(count)
     }
   some = {c: r for c, r in cases.items() if c.startswith(_ONLY.value)}
   resumed(some, flags.FLAGS.keep)

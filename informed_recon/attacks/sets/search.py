@@ -7,10 +7,11 @@ their gradients. The set that explains what is seen is looked for by
 Levenberg-Marquardt steps over all records at once (`step`), without bounds on
 features: records that are right keep within them, which is a check of its own.
 
-Labels are candidates. All sets of labels, where they are few, else the set
-whose counts of classes fit best, get a step each, the better half another,
-until one is left. Where that one does not explain what is seen, its neighbours,
-one label exchanged, go the same way.
+Labels are candidates: all sets of labels, where they are few, else the set
+whose counts of classes fit best. Of those that fit best at their classes' means
+each gets a step, the better half another, until one is left. Where that one
+does not explain what is seen, its neighbours, one label exchanged, go the same
+way.
 
 The verdict on the set is ρ = ‖explain(x, y) - b‖ / ‖base - b‖, as for a single
 record, with `base` what is seen without the unknown ones. That on a record is
@@ -39,6 +40,7 @@ PRECISE = 0.03  # standard error over the range of features, to vouch for
 STRAY = 3.0  # standard errors that features may lie out of bounds
 SHIFT = 0.3  # of the spread between classes, so that no two are the same
 ALL = 60  # sets of labels up to which all are tried
+STEPPED = 8  # of them get a step
 ROUNDING = 8.0  # units of the last place that training itself is unsure of
 
 
@@ -166,10 +168,10 @@ class _Search:
 
   def halve(self, candidates):
     """The best of all, after as many steps as make a difference to it."""
+    candidates = _first(candidates, STEPPED)
     while len(candidates) > 1:
       candidates = [self.step(c) for c in candidates]
-      candidates.sort(key=lambda c: float(c[0].cost))
-      candidates = candidates[: len(candidates) // 2]
+      candidates = _first(candidates, len(candidates) // 2)
     (one,) = candidates
     shares = [self.share(one[0])]
     for _ in range(self.most):
@@ -191,6 +193,11 @@ class _Search:
         fresh = self.begin(other)[0].x[i]
         found.append(self.at(state.x.at[i].set(fresh), other))
     return found
+
+
+def _first(candidates, count: int):
+  """Those with the smallest misfit."""
+  return sorted(candidates, key=lambda c: float(c[0].cost))[:count]
 
 
 def _verdict(search: _Search, best, bounds) -> Found:
