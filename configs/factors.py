@@ -107,10 +107,13 @@ FACTORS = {
   "initial weights": (
     "known",
     {
-      "one of 10": {
+      "one of 10, tried": {
         "threat.shared_init": False,
         "threat.initialisations": 10,
         "simulations.simulation.search_keys": True,
+        # The network, which tries none of them, has nowhere to start from.
+        "simulations.simulation.starts": ("class_means",),
+        "simulations.simulation.steps": 40,
       },
       "secret": {"threat.shared_init": False},
     },

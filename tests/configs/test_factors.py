@@ -54,7 +54,7 @@ KINDS = {
   "rounding": "int4",
   "records replaced": "10",
   "augmentation": "shifts",
-  "initial weights": "one of 10",
+  "initial weights": "one of 10, tried",
   "average (EMA)": "0.9",
   "weight decay": "0.01",
 }
