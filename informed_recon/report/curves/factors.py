@@ -5,6 +5,7 @@ statistics are those of `report.factors.effects`.
 """
 
 import math
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -52,8 +53,9 @@ def panels(found: pd.DataFrame) -> Figure:
   new records."""
   names = effects.factors(found)
   shown = names or [effects.BASELINE]
-  attacks = sorted(found.attack.unique(), key=lambda a: (a == "ridge", a))
-  palette = figures.colours([a for a in attacks if a != "ridge"])
+  baselines = effects.RUNNABLE
+  attacks = sorted(found.attack.unique(), key=lambda a: (a in baselines, a))
+  palette = figures.colours([a for a in attacks if a not in baselines])
   height = math.ceil(len(shown) / COLUMNS)
   figure = Figure(figsize=(13, 2.75 * height + 0.6), layout="constrained")
   axes = figure.subplots(height, COLUMNS, sharey=True, squeeze=False).ravel()
@@ -103,13 +105,18 @@ def _panel(axis, own: pd.DataFrame, attacks, palette) -> None:
     )
   accuracy = own.groupby("point").test.mean()
   axis.set_yscale("log")
-  axis.set_ylim(effects.FLOOR * 0.7, 0.3)
+  axis.set_ylim(effects.FLOOR * 0.7, 0.5)
   axis.set_xticks(
     range(len(points)),
-    [f"{p or effects.BASELINE}\n{100 * accuracy[p]:.0f}%" for p in points],
+    [f"{_short(p)}\n{100 * accuracy[p]:.0f}%" for p in points],
     fontsize=7,
   )
   axis.set_xlim(-0.6, len(points) - 0.4)
+
+
+def _short(point: str) -> str:
+  """A label that leaves room for its neighbours."""
+  return textwrap.fill(point or effects.BASELINE, 9)
 
 
 def ordered(points: Sequence[str], baseline: str) -> list[str]:

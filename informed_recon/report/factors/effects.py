@@ -33,7 +33,8 @@ BASELINE = "baseline"  # factor of the point that most factors depart from
 STRONGEST = "strongest"
 FLOOR = 1e-4
 ORACLE = "nearest_neighbour_oracle"
-RUNNABLE = ("ridge",)  # baselines that an adversary could run
+BLIND = "mean_image"  # needs no weights, so that nobody need do worse
+RUNNABLE = ("ridge", BLIND)  # baselines that an adversary could run
 
 
 class Effect(NamedTuple):
@@ -63,14 +64,18 @@ def frame(results: Sequence[Result]) -> pd.DataFrame:
     found = result.results
     released = found["released_model"]
     guesses = {k: v for k, v in found["baselines"].items() if k in RUNNABLE}
+    rates = [r["tpr_at_fpr"] for r in found["attacks"].values()]
+    fpr = next(iter(rates[0]))
     for attack, row in (found["attacks"] | guesses).items():
+      # A guess that is the same for all weights tells none of them apart.
+      tpr = row.get("tpr_at_fpr", {fpr: float(fpr)})[fpr]
       rows.append(
         {k: labels[k] for k in KEYS[:-1]}
         | dict(
           attack=attack,
           targets=row["targets"],
           mse=row["mse_median"],
-          tpr=next(iter(row["tpr_at_fpr"].values())),
+          tpr=tpr,
           success=row["success_rate"],
           oracle=found["baselines"][ORACLE]["mse_median"],
           test=released["test_accuracy_mean"],

@@ -24,11 +24,12 @@ NETWORK = "network"
 EQUAL = 0.01  # loss of test accuracy up to which models are equally good
 BEST = 3
 # What an adversary knows or does, or what happens to the data: not for the
-# developer of a model to choose.
+# developer of a model to choose. Who gets some layers alone has no model.
 NOT_CHOSEN = (
   *("shadow models", "recipe", "records replaced", "records missing"),
-  *("shadow targets", "copies of the target"),
+  *("shadow targets", "copies of the target", "layers published"),
 )
+PRIVACY = "privacy"  # the factor
 
 
 def write(folder: pathlib.Path, page: pathlib.Path, about: str) -> None:
@@ -100,6 +101,9 @@ def markdown(
     "## Effect on the reconstructor network",
     "It answers for all targets; simulation and stationarity for few.",
     _effects(found, NETWORK),
+    "## The abstract's two claims",
+    _standard(found),
+    _private(found),
     "## What a developer can do at equal accuracy",
     _developer(found),
     "## Which records",
@@ -139,6 +143,44 @@ def _effects(found: pd.DataFrame, attack: str) -> str:
   return _table(list(rows[0]), [[*row.values()] for row in rows])
 
 
+def _standard(found: pd.DataFrame) -> str:
+  rows = found[found.factor == effects.BASELINE]
+  said = [
+    f"`{attack}` {', '.join(f'{100 * s:.0f}%' for s in part.success)} of "
+    f"{part.targets.iloc[0]}"
+    for attack, part in rows.groupby("attack", sort=False)
+  ]
+  return (
+    "*Standard models store enough for high-fidelity reconstruction.* Targets "
+    "whose reconstruction is nearer to them than any record the adversary "
+    f"knows, at the baseline, a seed each: {'; '.join(said)}."
+  )
+
+
+def _private(found: pd.DataFrame) -> str:
+  claim = "*Privacy mitigates where the loss of utility is minimal.*"
+  if PRIVACY not in effects.factors(found):
+    return f"{claim} Not measured yet."
+  said = []
+  for point in found[found.factor == PRIVACY].point.unique():
+    e = effects.effect(_alone(found, PRIVACY, point), PRIVACY)
+    if e is not None:
+      row = effects.described(e)
+      said.append(
+        f"{point}: error of the strongest attack × {row['error ×']}, test "
+        f"accuracy {row['test accuracy']} points ({e.seeds} seeds)"
+      )
+  return f"{claim} {'; '.join(said)}."
+
+
+def _alone(found: pd.DataFrame, factor: str, point: str) -> pd.DataFrame:
+  """The table with one point of a factor, and its baseline."""
+  own = found[(found.factor == factor)]
+  baseline = own.baseline.iloc[0]
+  kept = own[own.point.isin([point, baseline])]
+  return pd.concat([found[found.factor == effects.BASELINE], kept])
+
+
 def _developer(found: pd.DataFrame) -> str:
   """The factors whose best point raises the strongest attack's error most,
   among points of nearly the baseline's accuracy."""
@@ -151,11 +193,7 @@ def _developer(found: pd.DataFrame) -> str:
     test = every.groupby("point").test.mean()
     for point in test.index.drop(baseline, errors="ignore"):
       if baseline in test and test[point] >= test[baseline] - EQUAL:
-        alone = found[
-          (found.factor == effects.BASELINE)
-          | ((found.factor == factor) & found.point.isin([point, baseline]))
-        ]
-        effect = effects.effect(alone, factor)
+        effect = effects.effect(_alone(found, factor, point), factor)
         if effect is not None and effect.log_ratio > 0:
           best.append(effect)
   best = sorted(best, key=lambda e: -e.log_ratio)
