@@ -31,7 +31,8 @@ def draw(results: Sequence[Result]) -> tuple[Figure, list[str]]:
     )
   seeds = found.seed.nunique()
   said = [
-    f"{e.factor}: {effects.sentence(e)} (error × {effects.ratio(e)[0]:.2g})."
+    f"{e.factor}: {effects.sentence(e)} "
+    f"(error × {effects.times(effects.ratio(e)[0])})."
     for e in effects.effects(found)
     if effects.sentence(e) != "no difference shown"
   ]

@@ -188,11 +188,11 @@ def ratio(e: Effect) -> tuple[float, tuple[float, float] | None]:
 def described(e: Effect) -> Mapping[str, Any]:
   """An effect in words: the columns of the table people read."""
   value, interval = ratio(e)
-  shown = "" if interval is None else f" [{interval[0]:.2g}, {interval[1]:.2g}]"
+  shown = "" if interval is None else f" [{', '.join(map(times, interval))}]"
   return {
     "factor": e.factor,
     "from, to": f"{e.baseline} → {e.point}",
-    "error ×": f"{value:.2g}{shown}",
+    "error ×": f"{times(value)}{shown}",
     "TPR": _points(e.tpr, e.tpr_ci95),
     "test accuracy": _points(e.test, e.test_ci95),
     "p (Holm)": "one seed" if math.isnan(e.p_holm) else f"{e.p_holm:.2g}",
@@ -204,12 +204,16 @@ def sentence(e: Effect) -> str:
   """Says no more than the numbers bear."""
   value, interval = ratio(e)
   if interval is None:
-    return f"one seed: error × {value:.2g}, no interval yet"
+    return "one seed: no interval, no claim"
   if not e.p_holm < 0.05 or interval[0] <= 1 <= interval[1]:
     return "no difference shown"
   if value > 1:
     return f"“{e.point}” leaks less than “{e.baseline}”"
   return f"“{e.point}” leaks more than “{e.baseline}”"
+
+
+def times(value: float) -> str:
+  return f"{value:.2g}" if value < 10 else f"{value:,.0f}"
 
 
 def _points(value: float, interval) -> str:

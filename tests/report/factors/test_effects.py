@@ -1,5 +1,6 @@
 """Effects of factors: found where they are planted, claimed nowhere else."""
 
+import shutil
 import zlib
 
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 
 from informed_recon.report.curves import Result, factors, interaction
 from informed_recon.report.factors import effects, findings, tables
+from informed_recon.storage import files
+from informed_recon.types import UserError
 
 
 def _rows(factor, point, baseline, error, seeds=3, noise=0.02, test=0.85):
@@ -59,7 +62,7 @@ def test_p_values_are_corrected_for_the_number_of_factors(table):
 def test_one_seed_has_no_interval_and_no_claim(table):
   first = effects.effects(table[table.seed == 0])[0]
   assert first.log_ratio_ci95 is None and np.isnan(first.p)
-  assert "no interval yet" in effects.sentence(first)
+  assert effects.sentence(first) == "one seed: no interval, no claim"
 
 
 def test_the_strongest_attack_is_chosen_at_each_point_and_seed(table):
@@ -163,3 +166,33 @@ def test_what_acts_only_together():
   assert "l2 × steps" not in said
   assert len(interaction.maps(found).axes) == 4  # three maps and their scale
   assert effects.factors(study) == []
+
+
+def test_the_page_is_written_from_the_tables_alone(tmp_path):
+  """A sweep's folder adds its rows; without it the page is the same."""
+  workdir, folder = tmp_path / "sweep", tmp_path / "results"
+  done = {}
+  for factor, point, error in (("baseline", "", 1e-3), ("width", "5", 2e-3)):
+    labels = dict(factor=factor, seed=0)
+    if point:
+      labels |= dict(point=point, baseline="10")
+    where = workdir / "points" / factor
+    (where / "evaluation").mkdir(parents=True)
+    text = "record,label,network/mse,nearest_neighbour_oracle/mse\n"
+    for i in (3, 0, 1, 2):
+      text += f"{i},{i % 2},{error * (1 + i)},{0.03 + i}\n"
+    (where / "evaluation/per_target.csv").write_text(text)
+    files.write_json(where / "results.json", _result({}, error).results)
+    done[f"points/{factor}/results.json"] = labels
+  files.write_json(workdir / tables.POINTS, done)
+  tables.add(folder, workdir)
+  page = tmp_path / "findings.md"
+  findings.write(folder, page, "Here.")
+  first = page.read_text()
+  assert "| 10 → 5 | 2 |" in first and "seed each: 1.00" in first
+  assert page.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+  shutil.rmtree(workdir)
+  findings.write(folder, page, "Here.")
+  assert page.read_text() == first
+  with pytest.raises(UserError, match="has no table"):
+    findings.write(tmp_path / "nowhere", page, "Here.")
