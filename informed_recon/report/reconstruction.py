@@ -200,7 +200,7 @@ def _story(
 ) -> Iterator[str]:
   """What was attacked, what the adversary knew, and how near it came."""
   split, released = experiment.split, results["released_model"]
-  nouns = words.nouns(experiment.dataset.shape)
+  config, nouns = experiment.config, words.nouns(experiment.dataset.shape)
   knew = "The adversary knew all of these records but one, "
   knew += words.knew(released["adversary_knows"])
   if len(split.shadow):
@@ -210,7 +210,9 @@ def _story(
     f"We trained a model ({words.model(released)}, "
     f"{released['parameters']:,} parameters) on {len(split.fixed) + 1:,} "
     f"{nouns.records} of {experiment.dataset.name} and released its weights. "
-    f"{words.guarantee(results['privacy'])}{knew}. This was done for "
+    f"{words.guarantee(results['privacy'])}{knew}. "
+    f"{words.mistaken(config.get('truth', {}))}"
+    f"{words.published(config.get('release', {}))}This was done for "
     f"{len(split.targets):,} different missing records in turn."
   )
   row = verdict.adversaries(results)[best]

@@ -49,6 +49,40 @@ def knew(codes: Sequence[str]) -> str:
   return f"the training algorithm {init} the initial weights"
 
 
+def mistaken(truth: Mapping) -> str:
+  """A sentence on what the adversary believed of the training that was not so;
+  empty where it was right. `truth` is the config's group of that name."""
+  parts = {
+    "rate": "the learning rate was {:g} times what it believed",
+    "more_steps": "there were {} more steps",
+    "other_seed": "another seed drew initial weights and batches",
+    "replaced": "{} of those records were others",
+    "missing": "there were {} further records",
+  }
+  usual = dict(rate=1.0)
+  said = [
+    text.format(truth[key])
+    for key, text in parts.items()
+    if truth.get(key, usual.get(key, 0)) != usual.get(key, 0)
+  ]
+  return f"It was wrong: {', and '.join(said)}. " if said else ""
+
+
+def published(release: Mapping) -> str:
+  """A sentence on what was done to the weights before their release; empty
+  where that was nothing. `release` is the config's group of that name."""
+  said = []
+  if release.get("pruned", 0.0):
+    said.append(f"{release['pruned']:.0%} of each array was set to zero")
+  if release.get("format", "float32") != "float32":
+    said.append(f"they were rounded to {release['format']}")
+  if release.get("layers", ""):
+    said.append(
+      f"only the arrays that match “{release['layers']}” were published"
+    )
+  return f"Of the weights, {', and '.join(said)}. " if said else ""
+
+
 def guarantee(privacy: Mapping) -> str:
   """A sentence on the privacy of the release, if it had any."""
   if privacy["mechanism"] == "none":
