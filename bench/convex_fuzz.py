@@ -10,13 +10,13 @@ large offset) and on generated ones. Every record drawn is attacked with all
 others known. A record is wrong where its features are off by more than 3% of
 their columns' standard deviation (root mean square) or its label is.
 
-One JSON object a line. `ours` is the share found, `peer` the share vouched for;
-`wrong` counts those vouched for that are wrong, and `calibrated` is the share of
-those vouched for within twice the error that they state. Where weights were not
-mentioned, the objective is not the one stated, and only an answer that is
+One JSON object a line. `ours` is the share found, `peer` the share vouched for.
+`wrong` counts those vouched for that are wrong, and `calibrated` is the share
+of those vouched for within twice the error that they state. Where weights were
+not mentioned, the objective is not the one stated, and only an answer that is
 `checked` counts as vouched for; `misled` counts wrong ones that say of
-themselves that nothing checks them. A case whose fits are slow has fewer records. A run
-that is killed goes on with the same FILE.
+themselves that nothing checks them. A case whose fits are slow has fewer
+records. A run that is killed goes on with the same FILE.
 """
 
 import argparse

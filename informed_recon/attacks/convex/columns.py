@@ -113,9 +113,14 @@ def sharpened(
     The record; `undo` was applied.
   """
   fixed, faults, slacks = {}, [], {}
-  if problem.intercept is None and features and columns.known:
-    # One column gives the length, and is checked by nothing.
-    first = max(columns.known, key=lambda j: abs(columns.known[j]))
+  if problem.intercept is None and not found.identifiable:
+    # One column gives length and sign, and is checked by nothing; without one,
+    # what is whole in a record is whole in its mirror image.
+    first = max(
+      columns.known, key=lambda j: abs(columns.known[j]), default=None
+    )
+    if features is None or not columns.known.get(first):
+      return undo(found)
     fixed[first] = columns.known[first]
     found = _solved(problem, features(fixed))
   record = undo(found)

@@ -15,6 +15,7 @@ from informed_recon.types import Reconstruction
 
 MOST = 6  # decimals
 SUPPORT = 5  # known records that must need the decimals of their column
+RARE = 8  # of that many columns, a right record has one of more decimals
 FINE = 0.05  # largest slack, in units of the last decimal, that tells anything
 
 
@@ -42,7 +43,8 @@ def checked(found: Reconstruction, known_x) -> Reconstruction:
       chances[j] = 2 * slack * 10.0**k
     else:
       wrong.append(f"column {j} would be {value:.8g}")
-  if len(wrong) > len(told) / 2:
+  allowed = max(1, len(told) / RARE)
+  if len(wrong) > allowed or len(wrong) > len(told) / 2:
     return found._replace(
       identifiable=False,
       checked=True,
@@ -50,7 +52,7 @@ def checked(found: Reconstruction, known_x) -> Reconstruction:
       "at the optimum of the objective stated here (records weighted?)",
     )
   used = independent({j: told[j] for j in sorted(chances, key=chances.get)})
-  if len(wrong) > len(told) / 4 or np.prod([chances[j] for j in used]) > CHANCE:
+  if np.prod([chances[j] for j in used]) > CHANCE:
     return found
   message = found.message.replace(trust.UNCHECKED, "").strip("; ")
   return found._replace(checked=True, message=message)

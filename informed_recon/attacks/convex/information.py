@@ -38,16 +38,17 @@ def disagreement(
     return None
   d = problem.weights.shape[1]
   outputs = len(problem.weights) - (problem.family is glm.SOFTMAX)
-  try:
-    stated = np.linalg.inv(np.asarray(stated, np.float64))
-  except np.linalg.LinAlgError:
-    return None
-  if stated.shape != (outputs * (d + 1),) * 2:
+  if np.shape(stated) != (outputs * (d + 1),) * 2:
     return None
   mean, spread = problem.x.mean(0), missing.column_spread(problem.x)
   centre = np.eye(d + 1)
   centre[:d, d] = -mean
   centre[:d] /= spread[:, None]
+  back = np.kron(np.eye(outputs), np.linalg.inv(centre))
+  try:
+    stated = np.linalg.inv(back.T @ stated @ back)
+  except np.linalg.LinAlgError:
+    return None
   theta = np.column_stack([problem.weights, problem.intercept])
   theta = np.linalg.solve(centre.T, theta.T).T
   rows = np.vstack([problem.x, found.x])
@@ -63,8 +64,7 @@ def disagreement(
   each = each.reshape(len(rows), *stated.shape)
   known = np.tensordot(problem.sample_weight, each[:-1], 1)
   own = problem.target_weight * each[-1]
-  every = np.kron(np.eye(outputs), centre)
-  gap = np.linalg.norm(every @ stated @ every.T - known - own)
+  gap = np.linalg.norm(stated - known - own)
   if gap <= np.linalg.norm(known) * np.linalg.cond(stated) * ROUNDING:
     gap = min(gap, DISAGREES * np.linalg.norm(own))  # no proof of anything
   return float(gap / np.linalg.norm(own))

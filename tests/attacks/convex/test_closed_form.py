@@ -135,14 +135,13 @@ def test_recovers_the_target_of_a_reference_fit(family, K, penalise):
 @settings(derandomize=True, max_examples=25, deadline=None)
 @given(
   case=st.sampled_from(CASES[2:7]),
-  n=st.sampled_from([12, 40]),
-  d=st.sampled_from([1, 4]),
+  shape=st.sampled_from([(60, 5), (12, 1)]),  # the first has its programs
   l2=st.floats(1e-2, 10.0),
   target_weight=st.floats(0.3, 3.0),
   seed=st.integers(0, 2**16),
 )
-def test_trusted_records_are_right(case, n, d, l2, target_weight, seed):
-  family, K = case
+def test_trusted_records_are_right(case, shape, l2, target_weight, seed):
+  (family, K), (n, d) = case, shape
   x, y, labels = sample(family, np.random.default_rng(seed), n, d, K)
   weight = np.ones(n)
   weight[-1] = target_weight

@@ -97,6 +97,20 @@ def test_a_known_column_gives_the_length_without_intercept():
   assert not answer.identifiable and "column 6" in answer.message
 
 
+def test_whole_numbers_do_not_choose_between_mirror_images():
+  """(x, 0) and (-x, 1) explain a logistic model without intercept alike."""
+  model = linear_model.LogisticRegression(
+    fit_intercept=False, tol=1e-10, max_iter=5000, solver="newton-cholesky"
+  ).fit(X, Y > np.median(Y))
+  for i in range(0, 30, 5):
+    known = np.delete(X, i, 0), np.delete(Y > np.median(Y), i)
+    answer = attack.reconstruct(model, *known, columns=Columns(whole=[0, 1]))
+    assert not answer.identifiable or off(answer, i) < 0.03
+    given = Columns(known={0: X[i, 0]}, whole=[1])
+    answer = attack.reconstruct(model, *known, columns=given)
+    assert answer.identifiable and off(answer, i) < 0.03
+
+
 def test_columns_that_contradict_the_weights():
   model = linear_model.Ridge().fit(X, Y)
   given = (model.coef_, model.intercept_, *without(3))
