@@ -6,7 +6,7 @@ from sklearn import linear_model
 
 from informed_recon.attacks import convex
 from informed_recon.attacks import sklearn as attack
-from informed_recon.attacks.convex import Columns, columns
+from informed_recon.attacks.convex import Columns, columns, grid
 from informed_recon.attacks.sklearn import transformers
 from informed_recon.types import UserError
 
@@ -64,6 +64,22 @@ def test_decimals_of_the_table_notice_weights():
   model.fit(X[:, 5:], Y, sample_weight=WEIGHT)
   answer = attack.reconstruct(model, *continuous(3))
   assert not answer.checked and "not checked" in answer.message
+
+
+@pytest.mark.parametrize(
+  "column,step",
+  [
+    (AGE, 1.0),
+    (np.round(X[:, 6], 2), 0.01),
+    ((AGE - AGE.mean()) / AGE.std() + 100, 1 / AGE.std()),
+    ((GROUP[:, 0] - 0.3) / 0.7, 1 / 0.7),
+    (X[:, 6], 0.0),
+    (np.eye(N)[0] * 0.7, 0.0),  # one record alone says nothing
+    (np.zeros(N), 0.0),
+  ],
+)
+def test_the_grid_of_a_column(column, step):
+  assert grid._grid(np.asarray(column, float))[1] == pytest.approx(step)
 
 
 def test_known_columns_sharpen_a_solver_that_stopped():
