@@ -1,7 +1,7 @@
 """Several records missing at once: how many of them are found?
 
 python -m bench.sets [--quick] [--only=TEXT] [--keep=FILE]
-python -m bench.sets --table=FILE
+python -m bench.sets --table=FILE [--figure=FILE]
 
 The public notebook's setting: 784-10-10 ELU, 100 full-batch steps of SGD 0.1
 with momentum 0.9 on 1,000 MNIST digits (all of MNIST where TFDS_DATA_DIR holds
@@ -12,6 +12,7 @@ answer. Rows already in --keep are not measured again, so that a run goes on.
 """
 
 import collections
+import functools
 import json
 import os
 import pathlib
@@ -22,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from absl import app, flags
+from jax.flatten_util import ravel_pytree
 from scipy import optimize, stats
 
 from bench import resumed
@@ -30,6 +32,7 @@ from informed_recon.attacks import sets
 from informed_recon.types import Records
 
 _ONLY = flags.DEFINE_string("only", "", "rows whose case begins like this")
+_FIGURE = flags.DEFINE_string("figure", "", "of the rows in --table")
 _TABLE = flags.DEFINE_string("table", "", "prints a summary of a file of rows")
 flags.DEFINE_bool("quick", False, "one set of two of 100 records")
 flags.DEFINE_string("keep", "", "file of rows, which are not measured again")
@@ -38,12 +41,13 @@ CLASSES = 10
 CASES = (  # n, k, labels given, sets
   (100, 2, False, 20),
   (100, 5, True, 20),
-  (100, 10, True, 10),
+  (100, 10, True, 20),
+  (10, 10, True, 20),  # all records unknown
   (1000, 2, True, 20),
-  (100, 5, False, 10),
-  (1000, 5, True, 10),
-  (1000, 10, True, 3),
+  (1000, 5, True, 20),
+  (1000, 10, True, 5),
   (1000, 2, False, 5),
+  (100, 5, False, 5),
 )
 
 
@@ -52,6 +56,8 @@ def main(argv):
   if _TABLE.value:
     for line in table(_TABLE.value):
       print(json.dumps(line))
+    if _FIGURE.value:
+      figure(_TABLE.value).savefig(_FIGURE.value, dpi=150)
     return
   if flags.FLAGS.quick:
     cases = {"n=100, k=2, labels given, set 0": lambda: row(100, 2, True, 0)}
@@ -60,13 +66,15 @@ def main(argv):
       f"n={n}, k={k}, labels {'given' if given else 'sought'}, set {i}": (
         lambda n=n, k=k, g=given, i=i: row(n, k, g, i)
       )
+      for i in range(max(case[-1] for case in CASES))
       for n, k, given, count in CASES
-      for i in range(count)
+      if i < count
     }
   some = {c: r for c, r in cases.items() if c.startswith(_ONLY.value)}
   resumed(some, flags.FLAGS.keep)
 
 
+@functools.cache
 def records() -> Records:
   name = "tfds" if os.environ.get("TFDS_DATA_DIR") else "mnist_sample"
   spec = data.DataSpec(name, "mnist" if name == "tfds" else "")
@@ -80,7 +88,7 @@ def training(d: int):
   model = models.build("mlp", CLASSES, (d,), dict(width=10))
   optimizer = optax.sgd(0.1, momentum=0.9)
 
-  def train(x, y):
+  def train(x, y, steps=100):
     def loss(params):
       logits = model.apply(params, x)
       each = optax.softmax_cross_entropy_with_integer_labels(logits, y)
@@ -93,33 +101,37 @@ def training(d: int):
 
     params = model.init(prng.root(0))
     start = params, optimizer.init(params)
-    return jax.lax.scan(step, start, None, 100)[0][0]
+    return jax.lax.scan(step, start, None, steps)[0][0]
 
   return train
 
 
-_CACHE = {}
-
-
+@functools.cache
 def setting(n: int):
-  """All records, and what k unknown ones besides the first n would show."""
-  if n not in _CACHE:
-    x, y = _CACHE.setdefault("records", records())
-    known = Records(x[:n], y[:n])
-    _CACHE[n] = known, sets.simulation(training(x.shape[1]), known)
-  return *_CACHE["records"], *_CACHE[n]
+  """Known records, what unknown ones besides them would show, what none would,
+  and the mean of each class."""
+  x, y = records()
+  public = Records(x[-1000:], y[-1000:])
+  known = Records(x[:n], y[:n]) if n else None
+  train = training(x.shape[1])
+  explain, base = sets.simulation(train, known)
+  if base is None:  # the start
+    base = ravel_pytree(train(*public, steps=0))[0]
+  some = known if n >= 50 else public
+  means = np.stack([some.x[some.y == c].mean(0) for c in range(CLASSES)])
+  return explain, np.asarray(base), means
 
 
 def row(n: int, k: int, given: bool, i: int) -> dict:
-  x, y, known, (explain, base) = setting(n - k)
+  x, y = records()
+  explain, base, means = setting(n - k)
   start = n + k * i
   truth = Records(x[start : start + k], y[start : start + k])
   other = x[start + k : start + 2 * k]
-  means = np.stack([known.x[known.y == c].mean(0) for c in range(CLASSES)])
   seen = np.asarray(jax.jit(explain)(jnp.asarray(truth.x), truth.y))
   begin = time.process_time()
   found = sets.reconstruct(
-    *(explain, seen, np.asarray(base), means, k),
+    *(explain, seen, base, means, k),
     labels=truth.y if given else None,
     seed=i,
   )
@@ -151,13 +163,53 @@ def matched(found, truth):
   return square[i, j], j
 
 
-def table(path: str):
-  """A row a setting."""
+def settings(path: str) -> dict[str, list[dict]]:
+  """The rows of each setting."""
   rows = collections.defaultdict(list)
   for line in pathlib.Path(path).read_text().splitlines():
     one = json.loads(line)
     if "case" in one:
       rows[one["case"].rpartition(",")[0]].append(one)
+  return rows
+
+
+def figure(path: str):
+  """Share found and error against k, the control's errors as a band."""
+  from matplotlib.figure import Figure
+
+  drawn = Figure((9, 3.6), layout="constrained")
+  share, error = drawn.subplots(1, 2)
+  lines = collections.defaultdict(list)
+  for some in settings(path).values():
+    n = "all" if some[0]["n"] == some[0]["k"] else f"of {some[0]['n']:,}"
+    given = "given" if some[0]["labels_given"] else "sought"
+    lines[f"k {n}, labels {given}"].append(some)
+  control = collections.defaultdict(list)
+  for name, sets_ in lines.items():
+    sets_.sort(key=lambda some: some[0]["k"])
+    k = [some[0]["k"] for some in sets_]
+    mse = [sum((one["mse"] for one in some), []) for some in sets_]
+    found = [np.mean(np.array(one) <= FOUND) for one in mse]
+    share.plot(k, found, "o-", label=name)
+    error.plot(k, [np.median(one) for one in mse], "o-")
+    for some in sets_:
+      for one in some:
+        control[one["k"]] += one["control_mse"]
+  k = sorted(control)
+  low, high = ([np.quantile(control[i], q) for i in k] for q in (0.05, 0.95))
+  error.fill_between(k, low, high, color="0.8", label="control, 5% to 95%")
+  error.axhline(FOUND, color="0.5", lw=0.8, label="found")
+  error.set(yscale="log", ylabel="median MSE a pixel")
+  share.set(ylim=(-0.05, 1.05), ylabel="share of records found")
+  for axis in (share, error):
+    axis.set(xscale="log", xlabel="unknown records k")
+    axis.legend(frameon=False, fontsize=8)
+  return drawn
+
+
+def table(path: str):
+  """A row a setting."""
+  rows = settings(path)
   for case, some in rows.items():
     total = sum(one["k"] for one in some)
     found = sum(one["found"] for one in some)

@@ -25,17 +25,19 @@ START_DAMPING = 0.1  # of the curvature along the gradient
 LEAST_DAMPING, MOST_DAMPING = 1e-10, 1e6
 CG_STEPS = 80  # at most
 CG_TOLERANCE = 0.05  # share of the gradient at which they end
-MEMORY = 100  # directions that are kept
+MEMORY = 40  # directions that are kept
 
 # (x (k, d), y (k, ...)) -> what is seen (P,)
 Explain = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 class Memory(NamedTuple):
-  """Directions and their images under JᵀJ, the newest last; 0: none yet."""
+  """A ring of directions and their images under JᵀJ; 0: none yet."""
 
   moves: Any  # (MEMORY, k, d)
   images: Any  # (MEMORY, k, d)
+  weight: Any  # (MEMORY,) 1 / <move, image>
+  oldest: Any  # () index, the next to be replaced
 
 
 class State(NamedTuple):
@@ -54,7 +56,7 @@ def begin(explain: Explain, seen, x, y) -> State:
     x=x,
     cost=_square(explain(x, y) - seen),
     damping=jnp.asarray(START_DAMPING, x.dtype),
-    memory=Memory(none, none),
+    memory=Memory(none, none, none[:, 0, 0], jnp.int32(0)),
     products=jnp.int32(0),
   )
 
@@ -105,23 +107,32 @@ def gram(forward, x) -> jax.Array:
 
 def _bfgs(memory: Memory, near):
   """The limited-memory BFGS inverse (Nocedal 1980), from `near` on."""
-  overlap = jnp.sum(memory.moves * memory.images, (1, 2))
-  weight = jnp.where(overlap > 0, 1 / jnp.where(overlap > 0, overlap, 1), 0)
+  order = (memory.oldest + jnp.arange(MEMORY)) % MEMORY
 
   def apply(g):
-    def down(g, pair):
-      move, image, w = pair
-      share = w * jnp.vdot(move, g)
-      return g - share * image, share
+    def down(g, i):
+      share = memory.weight[i] * jnp.vdot(memory.moves[i], g)
+      return g - share * memory.images[i], share
 
     def up(v, pair):
-      move, image, w, share = pair
-      return v + (share - w * jnp.vdot(image, v)) * move, None
+      i, share = pair
+      other = memory.weight[i] * jnp.vdot(memory.images[i], v)
+      return v + (share - other) * memory.moves[i], None
 
-    g, share = jax.lax.scan(down, g, (*memory, weight), reverse=True)
-    return jax.lax.scan(up, near(g), (*memory, weight, share))[0]
+    g, share = jax.lax.scan(down, g, order, reverse=True)
+    return jax.lax.scan(up, near(g), (order, share))[0]
 
   return apply
+
+
+def _remember(memory: Memory, move, image) -> Memory:
+  i, overlap = memory.oldest, jnp.vdot(move, image)
+  return Memory(
+    memory.moves.at[i].set(move),
+    memory.images.at[i].set(image),
+    memory.weight.at[i].set(jnp.where(overlap > 0, 1 / overlap, 0)),
+    (i + 1) % MEMORY,
+  )
 
 
 def _damped_least_squares(
@@ -142,13 +153,7 @@ def _damped_least_squares(
     length = slope / (_square(image) + damping * _square(direction))
     v, left = v + length * direction, left + length * image
     new = -backward(left) - damping * v
-    change = (downhill - new) / length
-    memory = Memory(
-      *(
-        jnp.roll(old, -1, 0).at[-1].set(value)
-        for old, value in zip(memory, (direction, change))
-      )
-    )
+    memory = _remember(memory, direction, (downhill - new) / length)
     steep = near(new)
     next_slope = jnp.vdot(new, steep)
     direction = steep + next_slope / slope * direction
