@@ -234,7 +234,7 @@ def main(argv):
   size = (WIDTHS[-1:], 2) if _QUICK.value else (WIDTHS, 8)
   if _SETS.value:
     small = (WIDTHS[-1:], (2,), 1)
-    size = small if _QUICK.value else (WIDTHS[1:], (1, 2, 5), 3)
+    size = small if _QUICK.value else (WIDTHS[1:], (1, 2, 5), 2)
     printed(rows_of_sets(*size), _KEEP.value)
     return
   printed(rows(*size), _KEEP.value)

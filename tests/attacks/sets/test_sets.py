@@ -80,7 +80,9 @@ def test_finds_two_records_and_their_labels(released):
 
 def test_the_gram_over_records_is_that_of_columns():
   rng = np.random.default_rng(0)
-  wide = jnp.asarray(rng.normal(size=(400, 3 * 50)), jnp.float32)
+  shared = 0.2 * rng.normal(size=(400, 3, 1))  # by all columns
+  wide = (shared + rng.normal(size=(400, 3, 50))).reshape(400, -1)
+  wide = jnp.asarray(wide, jnp.float32)
   x = jnp.zeros((3, 50))
   said = steps.gram(lambda v: wide @ v.ravel(), x)
   blocks = np.asarray(wide).reshape(400, 3, 50)
