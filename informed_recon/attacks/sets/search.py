@@ -17,7 +17,8 @@ The verdict on the set is ρ = ‖explain(x, y) - b‖ / ‖base - b‖, as for 
 record, with `base` what is seen without the unknown ones. That on a record is
 its standard error: with s² = ‖r‖² / (P - k d) the variance of what is left in a
 number, the covariance of the records is s² (JᵀJ)⁻¹, of which the inverse of
-`step.gram` is the part that a column sees.
+`step.gram` is the part that a column sees; what the next step would still move
+counts as error as well.
 """
 
 import functools
@@ -36,7 +37,9 @@ from informed_recon.types import UserError
 EXPLAINED = 1e-3  # ρ at and below which a set counts as found
 CONVERGED = 1e-5  # ρ at which there is nothing left to gain
 STALL, SLOW = 4, 0.9  # so many steps that leave this share of ρ end a search
-PRECISE = 0.03  # standard error over the range of features, to vouch for
+PRECISE = 0.01  # standard error over the range of features, to vouch for
+NEAR = 0.2  # rms distance over the range, of records of one label to vouch for
+RANK = 1e-5  # of the Gram matrix's largest eigenvalue, the least that counts
 STRAY = 3.0  # standard errors that features may lie out of bounds
 SHIFT = 0.3  # of the spread between classes, so that no two are the same
 ALL = 60  # sets of labels up to which all are tried
@@ -131,9 +134,22 @@ _step = jax.jit(steps.step, static_argnums=0)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _gram(explain, x, y):
-  _, forward = jax.linearize(lambda x: explain(x, y), x)
-  return steps.gram(forward, x)
+def _gram(explain, seen, x, y):
+  """`steps.gram`, and the gradient that is left, (k, d)."""
+  left, forward = jax.linearize(lambda x: explain(x, y) - seen, x)
+  return steps.gram(forward, x), jax.linear_transpose(forward, x)(left)[0]
+
+
+def _error(gram, slope, noise: float) -> np.ndarray:
+  """(k,) rms error a feature: of the noise, and of the step not yet taken."""
+  values, vectors = np.linalg.eigh(gram)
+  told = values > RANK * values[-1]
+  hidden = np.square(vectors[:, ~told]).sum(1) > RANK
+  values = np.where(told, values, np.inf)
+  inverse = vectors / values @ vectors.T
+  undone = np.mean(np.square(inverse @ slope), 1)
+  error = np.sqrt(noise**2 * np.diag(inverse) + undone)
+  return np.where(hidden, np.inf, error)
 
 
 class _Search:
@@ -203,19 +219,17 @@ def _first(candidates, count: int):
 def _verdict(search: _Search, best, bounds) -> Found:
   state, y = best
   x, residual = np.asarray(state.x), search.share(state)
-  gram = np.asarray(_gram(search.explain, state.x, y), float)
+  gram, slope = _gram(search.explain, search.seen, state.x, y)
   numbers = len(search.seen)
   eps = float(jnp.finfo(search.seen.dtype).eps)
   floor = ROUNDING * eps * float(jnp.abs(search.seen).max())
   noise = np.sqrt(float(state.cost) / (numbers - x.size)) + floor
-  try:
-    error = noise * np.sqrt(np.diag(np.linalg.inv(gram)))
-  except np.linalg.LinAlgError:
-    error = np.full(len(x), np.inf)
+  error = _error(np.asarray(gram, float), np.asarray(slope, float), noise)
   low, high = bounds
   out = np.maximum(np.maximum(low - x, x - high), 0)
   stray = np.sqrt(np.mean(out**2, 1))
   right = (error <= PRECISE * (high - low)) & (stray <= STRAY * error + 1e-3)
+  right &= ~_alike(x, y, NEAR * (high - low))
   why = ""
   if not residual <= EXPLAINED:
     right = np.zeros(len(x), bool)
@@ -232,6 +246,15 @@ def _verdict(search: _Search, best, bounds) -> Found:
     products=search.products,
     message=why,
   )
+
+
+def _alike(x, y, near: float) -> np.ndarray:
+  """(k,) records of one label that are near each other. Two that are the same
+  and x + v, x - v in their place differ in what is seen by the square of v
+  alone, which the linear error does not know of."""
+  square = np.mean((x[:, None] - x[None]) ** 2, -1)
+  close = (square < near**2) & (y[:, None] == y[None])
+  return close.sum(1) > 1
 
 
 def _check(seen, base, means, k, labels) -> None:

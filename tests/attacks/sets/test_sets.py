@@ -146,3 +146,39 @@ def test_one_line_for_bad_input(released):
     sets.reconstruct(explain, seen, base, means, 2, labels=np.zeros(3, int))
   with pytest.raises(UserError, match="equals base"):
     sets.reconstruct(explain, base, base, means, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("k, width", [(2, 2), (3, 4), (4, 5), (6, 8)])
+def test_nothing_wrong_is_vouched_for(k, width):
+  """Hardly more equations than unknowns, wrong labels, noise, twins."""
+
+  def train(x, y):
+    return _train(x, y, width)
+
+  explain, base = sets.simulation(
+    train, Records(*(a[:N] for a in _records()[0]))
+  )
+  vouched = wrong = 0
+  for seed in range(30):
+    rng = np.random.default_rng(seed)
+    records, means = _records(seed + 1, N + k)
+    truth = Records(records.x[N : N + k].copy(), records.y[N : N + k])
+    if seed % 3 == 1:  # two that are nearly the same
+      truth.x[1], truth.y[1] = truth.x[0] + 1e-3, truth.y[0]
+    seen = np.array(explain(*map(jnp.asarray, truth)))
+    if seed % 2:  # rounding of coarse numbers
+      seen = seen + 10.0 ** -rng.integers(3, 7) * rng.normal(size=seen.shape)
+    labels = truth.y.copy()
+    if seed % 5 == 4:
+      labels[0] = (labels[0] + 1) % CLASSES
+    found = sets.reconstruct(
+      *(explain, np.float32(seen), base, means, k), labels=labels
+    )
+    square = ((found.x[:, None] - truth.x[None]) ** 2).mean(-1)
+    answer, record = optimize.linear_sum_assignment(square)
+    sure = found.identifiable[answer]
+    vouched += sure.sum()
+    wrong += (sure & (square[answer, record] > 2e-3)).sum()
+  print(k, width, "vouched", vouched, "wrong", wrong)
+  assert vouched and not wrong
