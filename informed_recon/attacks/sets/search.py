@@ -36,12 +36,13 @@ from informed_recon.types import UserError
 
 EXPLAINED = 1e-3  # ρ at and below which a set counts as found
 CONVERGED = 1e-5  # ρ at which there is nothing left to gain
-STALL, SLOW = 4, 0.9  # so many steps that leave this share of ρ end a search
+STALL, SLOW = 6, 0.9  # so many steps that leave this share of ρ end a search
 PRECISE = 0.01  # standard error over the range of features, to vouch for
 NEAR = 0.2  # rms distance over the range, of records of one label to vouch for
 RANK = 1e-5  # of the Gram matrix's largest eigenvalue, the least that counts
 STRAY = 3.0  # standard errors that features may lie out of bounds
 SHIFT = 0.3  # of the spread between classes, so that no two are the same
+STARTS = 4  # of a set of labels that is given
 ALL = 60  # sets of labels up to which all are tried
 STEPPED = 8  # of them get a step
 ROUNDING = 8.0  # units of the last place that training itself is unsure of
@@ -68,7 +69,7 @@ def reconstruct(
   *,
   labels: np.ndarray | None = None,
   bounds: tuple[float, float] = (0.0, 1.0),
-  exchanges: int = 2,
+  rounds: int = 2,
   most: int = 40,
   seed: int = 0,
 ) -> Found:
@@ -82,7 +83,7 @@ def reconstruct(
     k: unknown records.
     labels: (k,) theirs, if they are known.
     bounds: least and largest value of a feature.
-    exchanges: rounds of exchanging a label, at most.
+    rounds: of other starts or exchanged labels, at most, where that fails.
     most: steps of the last candidate.
     seed: of what tells records of one class apart at the start.
 
@@ -94,17 +95,18 @@ def reconstruct(
   rng = np.random.default_rng(seed)
   search = _Search(explain, seen, base, means, most, rng)
   if labels is not None:
-    tried = np.asarray(labels)[None]
+    tried = np.tile(labels, (STARTS, 1))
   else:
     tried = _labels(explain, seen, base, means, k)
   best = search.halve([search.begin(y) for y in tried])
-  for _ in range(exchanges if labels is None else 0):
+  for _ in range(rounds):
     if search.share(best[0]) <= EXPLAINED:
       break
-    other = search.halve(search.neighbours(best))
-    if other[0].cost >= best[0].cost:
-      break
-    best = other
+    if labels is not None:
+      more = [search.begin(y) for y in tried]
+    else:
+      more = search.neighbours(best)
+    best = _first([best, search.halve(more)], 1)[0]
   return _verdict(search, best, bounds)
 
 
