@@ -91,6 +91,7 @@ setup(
     "bench": [
       "adversarial-robustness-toolbox==1.20.1",
       "packaging",  # which it needs and does not ask for
+      "jax-privacy>=1.0",  # peer of bench.privacy_audit
       "torch>=2.3",
     ],
   },

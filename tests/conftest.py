@@ -1,5 +1,6 @@
 """Settings and small problems that all tests share."""
 
+import importlib.metadata
 import os
 import shutil
 import tempfile
@@ -15,14 +16,17 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 # Most of the time is compilation, of programs that run for milliseconds:
-# without optimisation it is half. Set to anything, even to nothing as `make
-# test-all` does, it stays.
-os.environ.setdefault(
-  "XLA_FLAGS",
+# without optimisation, and with the older way to write loops that newer
+# versions no longer have, it is a quarter. Set to anything, even to nothing
+# as `make test-all` does, it stays.
+_FLAGS = (
   "--xla_backend_optimization_level=0 "
   "--xla_llvm_disable_expensive_passes=true "
-  "--xla_cpu_parallel_codegen_split_count=1",
+  "--xla_cpu_parallel_codegen_split_count=1"
 )
+if importlib.metadata.version("jaxlib").startswith("0.10."):
+  _FLAGS += " --xla_cpu_use_fusion_emitters=false"
+os.environ.setdefault("XLA_FLAGS", _FLAGS)
 # One thread for each product: pytest-xdist keeps the cores busy, and BLAS
 # threads that wait for a core take ten times as long.
 for _library in ("OMP", "OPENBLAS", "MKL"):
