@@ -4,11 +4,11 @@ python -m bench.privacy_audit [--quick] [--keep=FILE]
 
 Scores of members are N(mu, 1), of others N(0, 1): what the best attack on a
 mu-GDP mechanism sees. Each limit gets the same scores, at 95%, with delta 1e-5
-where it takes one. One row a mu and a limit: the median over the repetitions, its
-ratio to the true epsilon, and the share of repetitions in which the limit is
-above it, with a 95% interval (Clopper and Pearson). A valid limit is above in at
-most 5%. The `one run` limits see all canaries of one training; the others one
-score a training.
+where it takes one. One row a mu and a limit: the median over the repetitions,
+its ratio to the true epsilon, and the share of repetitions in which the limit
+is above it, with a 95% interval (Clopper and Pearson). A valid limit is above
+in at most 5%. The `one run` limits see all canaries of one training; the others
+one score a training.
 """
 
 import numpy as np

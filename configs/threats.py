@@ -1,4 +1,4 @@
-"""One set of released models under four kinds of knowledge, for docs/threats.md.
+"""One set of released models, four adversaries: for docs/threats.md.
 
 The demo's setting (embedded MNIST sample, 500 fixed records, 784-10-10 ELU, 100
 full-batch steps). 200 released models are attacked by a reconstructor network

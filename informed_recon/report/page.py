@@ -43,7 +43,7 @@ def template(name: str) -> jinja2.Template:
   """A template of this folder by file name."""
   return jinja2.Environment(
     loader=jinja2.FileSystemLoader(FOLDER),
-    autoescape=True,
+    autoescape=".html" in name,
     trim_blocks=True,
     lstrip_blocks=True,
   ).get_template(name)
