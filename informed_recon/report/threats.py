@@ -131,7 +131,7 @@ def _deletion(results: Results) -> str:
 
 
 def _gradient(results: Results) -> str:
-  rows = [r for r in results.rows("gradient").values() if "batches" in r]
+  rows = [r for r in results.rows("gradient").values() if "found" in r]
   found = sum(row["found"] for row in rows)
   vouched = sum(row["vouched"] for row in rows)
   wrong = sum(row["vouched_wrongly"] for row in rows)
@@ -189,7 +189,7 @@ THREATS = (
     "training that stops early blurs it; without weight decay it finds nothing",
     "one gradient over the known records and a search of seconds; no model is "
     "trained",
-    "differential privacy; noise of DP-SGD ends it far earlier",
+    "differential privacy",
     "stationarity.md",
   ),
   Threat(
@@ -219,9 +219,9 @@ THREATS = (
     "every record but one, all noisy gradients, and m candidates for the one",
     "every step of DP training",
     _prior_aware,
-    "nowhere: it is the best attack on one release",
+    "with little ε and many candidates it is hardly better than a guess",
     "a likelihood for each candidate",
-    "the bound on any attack at κ = 1/m, nearly attained for m = 2",
+    "the bound on any attack at κ = 1/m",
     "privacy.md",
   ),
   Threat(
@@ -302,6 +302,7 @@ def picture(experiment: Experiment):
     "stationary weights": found["converged"],
     "simulated training": found["simulation"],
     "reconstructor": found["gram"],
+    "ridge regression": guesses["ridge"],
     "nearest known": guesses[verdict.ORACLE],
   }
   count = min(SHOWN, *(len(x) for x in rows.values()))
