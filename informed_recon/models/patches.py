@@ -13,6 +13,15 @@ from informed_recon.types import UserError
 TINY = dict(width=4, blocks=1, patch=2, heads=2)
 
 
+class Position(nn.Module):
+  """Adds a learned vector to each token: (B, tokens, width)."""
+
+  @nn.compact
+  def __call__(self, x):
+    start = nn.initializers.normal(0.02)
+    return x + self.param("position", start, x.shape[1:], x.dtype)
+
+
 class Network(nn.Module):
   """Patches (patch, patch) as tokens of `width`, `blocks`, logits of their
   mean."""
@@ -41,9 +50,7 @@ class Network(nn.Module):
     x = x[:, : rows * p, : columns * p]
     x = x.reshape(b, rows, p, columns, p, c).swapaxes(2, 3)
     x = nn.Dense(self.width)(x.reshape(b, rows * columns, p * p * c))
-    x = x + self.param(
-      "position", nn.initializers.normal(0.02), x.shape[1:], x.dtype
-    )
+    x = Position()(x)
     for _ in range(self.blocks):
       y = nn.LayerNorm()(x)
       if self.mixing == "attention":

@@ -56,7 +56,7 @@ class Results:
   def run(self, name: str) -> dict:
     path = self._runs / name / "results.json"
     if not path.is_file():
-      raise FileNotFoundError(f"{path} is not there")
+      raise FileNotFoundError(f"no results of {name}")
     return json.loads(path.read_text())
 
   def attack(self, run: str, name: str) -> dict:
@@ -66,7 +66,7 @@ class Results:
     """case -> its row."""
     found = sorted(self._rows.glob(f"{bench}_*.jsonl"))
     if not found:
-      raise FileNotFoundError(f"{self._rows} has no rows of bench.{bench}")
+      raise FileNotFoundError(f"no rows of bench.{bench}")
     rows = map(json.loads, found[0].read_text().splitlines())
     return {row["case"]: row for row in rows if "case" in row}
 
