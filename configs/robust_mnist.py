@@ -7,7 +7,8 @@ after the abstract of Mendonça et al. 2023, no reproduction is claimed). 2,000
 shadow models are trained just so and a reconstructor learns from them. The
 sweep compares none, the selected and all.
 
-Measured: the quick form only.
+Measured: MSE 0.0099 without, 0.0069 with a quarter, 0.0024 with all records
+attacked (docs/robust.md); 13 min on two busy CPU cores.
 
 python -m launch.sweep --config=configs/robust_mnist.py --workdir=runs/robust
 """

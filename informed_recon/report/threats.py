@@ -76,6 +76,10 @@ def share(rate: float, interval) -> str:
   return f"{rate:.0%} [{low:.0%}, {high:.0%}]"
 
 
+def _listed(what: str, cases: list[str]) -> str:
+  return "".join([what, *(f"\n    * {case}" for case in cases)])
+
+
 def _found(one: Mapping) -> str:
   """Success, labels and the median error of an attack's results."""
   said = (
@@ -112,7 +116,7 @@ def _prior_aware(results: Results) -> str:
       f"[{low:.0%}, {high:.0%}] where the bound is "
       f"{eight['success_upper']:.0%}"
     )
-  return "the right one of 8 candidates (99% intervals), " + "; ".join(said)
+  return _listed("the right one of 8 candidates (99% intervals):", said)
 
 
 def _deletion(results: Results) -> str:
@@ -127,7 +131,7 @@ def _deletion(results: Results) -> str:
     ours, count = rows[case]["ours"], rows[case]["targets"]
     rate = share(ours["found"] / count, ours["found_ci95"])
     said.append(f"{case}: {rate} of {count}")
-  return "nearer than any public record, " + "; ".join(said)
+  return _listed("an answer nearer than any public record:", said)
 
 
 def _gradient(results: Results) -> str:
@@ -151,21 +155,17 @@ def _sets(results: Results) -> str:
     total = sum(row["k"] for row in rows)
     found = sum(row["found"] for row in rows)
     wrong = sum(row["vouched_wrongly"] for row in rows)
-    said.append(
-      f"{kind}: {found} of {total} records at an MSE of at most 1e-3, {wrong} "
-      "vouched for and wrong"
-    )
-  return "; ".join(said)
+    said.append(f"{kind}: {found} of {total}, {wrong} vouched for and wrong")
+  return _listed("records at an MSE of at most 1e-3:", said)
 
 
 def _kkt(results: Results) -> str:
   said = []
   for case, row in results.rows("kkt").items():
     said.append(
-      f"{case}: {row['found']} of {row['of']} records with an SSIM above 0.4, "
-      f"in the negative control {row['control']}"
+      f"{case}: {row['found']}, in the negative control {row['control']}"
     )
-  return "; ".join(said)
+  return _listed("records found with an SSIM above 0.4:", said)
 
 
 THE_RUN = "threats"  # configs/threats.py
