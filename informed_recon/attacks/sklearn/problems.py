@@ -9,8 +9,10 @@ from informed_recon.attacks.convex import inputs, stopping
 from informed_recon.attacks.sklearn.estimators import plain, read
 from informed_recon.types import UserError
 
-# Krylov solvers, each of whose few steps is worth about a decimal.
-FEW_STEPS, LOOSER = ("lsqr", "sparse_cg"), 100.0
+# A released fit may have ended a step before those to known records, and one
+# step of these solvers is worth about a decimal. They do not say how many they
+# took.
+FEW_STEPS, LOOSER = ("sparse_cg",), 100.0
 
 
 def _signs(classes, known_y, n_outputs):
@@ -89,10 +91,14 @@ def leftover(predictor, x, y, sample_weight=None):
       given = dict(sample_weight=sample_weight[keep])
     like = base.clone(plain(predictor))
     if getattr(predictor, "solver_", None) in FEW_STEPS:
-      # The released fit may have ended a step before those to known records.
       like.set_params(tol=LOOSER * like.tol)
     try:
       fitted = like.fit(x[keep], y[keep], **given)
+      # One step more than the released fit took may be worth decimals.
+      steps = _steps(predictor) if type(like) is type(predictor) else 0
+      if steps and _steps(fitted) > steps:
+        fitted = base.clone(like).set_params(max_iter=steps)
+        fitted.fit(x[keep], y[keep], **given)
       # Which solver "auto" takes depends on how the records were stored.
       taken = getattr(predictor, "solver_", None)
       if taken and taken != fitted.solver_:
@@ -113,6 +119,13 @@ def leftover(predictor, x, y, sample_weight=None):
     return own
 
   return stopping.leftover(fit, len(x), _least_gain(predictor))
+
+
+def _steps(predictor) -> int:
+  """That the solver took; 0 where it does not say or cannot be told."""
+  taken = getattr(predictor, "n_iter_", None)
+  told = taken is not None and "max_iter" in predictor.get_params()
+  return int(np.max(taken)) if told else 0
 
 
 def _least_gain(predictor) -> float:
