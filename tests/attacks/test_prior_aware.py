@@ -111,8 +111,16 @@ def test_full_batch_is_the_formula_in_numpy(play):
   np.testing.assert_allclose(found.gram, gram / unit, rtol=1e-4)
 
 
-@pytest.mark.parametrize("q", [1.0, 0.3])
-@pytest.mark.parametrize("prior", [UNIFORM, FAVOURITE])
+@pytest.mark.parametrize(
+  "prior, q",
+  [
+    (FAVOURITE, 0.3),
+    *(
+      pytest.param(*one, marks=pytest.mark.slow)
+      for one in ((UNIFORM, 1.0), (UNIFORM, 0.3), (FAVOURITE, 1.0))
+    ),
+  ],
+)
 def test_its_probabilities_are_true(play, q, prior):
   """A posterior is right as often as it says, the most it can be: a wrong
   likelihood, noise scale or prior would show in one or the other."""

@@ -45,7 +45,7 @@ def test_identification_covers_and_comes_close(mu, named, m):
 @pytest.mark.parametrize("mu", [0.0, 1.0, 3.0])
 def test_scores_cover_and_come_close(mu):
   truth, rng = _epsilon(mu) if mu else 0.0, np.random.default_rng(1)
-  repeats = 1000
+  repeats = 500
   by_ranks, by_threshold = np.array([
     [
       audit.gdp_rank_epsilon_lower(a, b, DELTA),

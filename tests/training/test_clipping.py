@@ -121,7 +121,7 @@ def _assert_same(ours, expected, tolerance=3e-6):
   "name",
   [
     # The branches of a residual network are those of `convolutions`.
-    pytest.param(n, marks=[pytest.mark.slow] * (n == "resnet"))
+    pytest.param(n, marks=[pytest.mark.slow] * (n in ("resnet", "patches")))
     for n in MODELS
   ],
 )
