@@ -10,9 +10,10 @@ from informed_recon.attacks.sklearn.estimators import plain, read
 from informed_recon.types import UserError
 
 # A released fit may have ended a step before those to known records, and one
-# step of these solvers is worth about a decimal. They do not say how many they
-# took.
-FEW_STEPS, LOOSER = ("sparse_cg",), 100.0
+# step of these solvers is worth a decimal or more. The last does not say how
+# many it took: it is measured at a looser tolerance.
+FEW_STEPS = ("lsqr", "newton-cg", "newton-cholesky")
+UNTOLD, LOOSER = "sparse_cg", 100.0
 
 
 def _signs(classes, known_y, n_outputs):
@@ -90,11 +91,10 @@ def leftover(predictor, x, y, sample_weight=None):
     if sample_weight is not None:
       given = dict(sample_weight=sample_weight[keep])
     like = base.clone(plain(predictor))
-    if getattr(predictor, "solver_", None) in FEW_STEPS:
+    if getattr(predictor, "solver_", None) == UNTOLD:
       like.set_params(tol=LOOSER * like.tol)
     try:
       fitted = like.fit(x[keep], y[keep], **given)
-      # One step more than the released fit took may be worth decimals.
       steps = _steps(predictor) if type(like) is type(predictor) else 0
       if steps and _steps(fitted) > steps:
         fitted = base.clone(like).set_params(max_iter=steps)
@@ -122,10 +122,10 @@ def leftover(predictor, x, y, sample_weight=None):
 
 
 def _steps(predictor) -> int:
-  """That the solver took; 0 where it does not say or cannot be told."""
+  """That a solver of few steps took; 0 of others."""
+  solver = getattr(predictor, "solver_", getattr(predictor, "solver", None))
   taken = getattr(predictor, "n_iter_", None)
-  told = taken is not None and "max_iter" in predictor.get_params()
-  return int(np.max(taken)) if told else 0
+  return int(np.max(taken)) if solver in FEW_STEPS and taken is not None else 0
 
 
 def _least_gain(predictor) -> float:
