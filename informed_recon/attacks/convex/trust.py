@@ -30,7 +30,8 @@ TOLERANCE = 1e-4
 TOLERANCE_SINGLE = 1e-5
 TOLERANCE_COARSE = 1e-2  # weights that were rounded to float32 or less
 # Three classes or more check each feature twice and more; where so many spare
-# equations say how large the errors are, the self-check has little to add.
+# equations say how large the errors are, the self-check has little to add
+# (chosen with a look at 1,000 targets of MNIST; docs/results.md has others).
 TOLERANCE_SEVERAL, TOLERANCE_MANY, MANY = 1e-2, 5e-2, 1000
 # Largest standard error of a trusted record's features, as a share of their
 # columns' spread: the root mean square over features, and of any one.
