@@ -18,9 +18,8 @@ import numpy as np
 from informed_recon.attacks.convex import closed_form, inputs, missing
 from informed_recon.types import UserError
 
-EXPLAINS = (
-  5.0  # root mean square of (M - M_c) / e, of a candidate that may be it
-)
+EXPLAINS = 5.0  # most that the misfit of a candidate that may be it is
+APART = 4.0  # so many times as much must that of every known record be
 SURE = 0.999  # posterior probability of a candidate that is vouched for
 
 
@@ -62,31 +61,39 @@ def posterior(problem: inputs.Problem, x, y=None, prior=None) -> Identified:
   if problem.intercept is None:
     trusted0 = np.zeros_like(trusted0)
   m, trusted = np.column_stack([m, m0]), np.column_stack([trusted, trusted0])
-  rows = np.column_stack([x, np.ones(len(x))])
-  h = np.asarray(x) @ problem.weights.T + bias
   residual = jax.vmap(problem.family.residual)
 
-  def misfit(r):
-    """(m,) of gradients r (m, K) (x, 1)^T."""
-    off = m - problem.target_weight * r[:, :, None] * rows[:, None, :]
-    return np.sqrt(
-      np.sum((trusted * off) ** 2, axis=(1, 2)) / np.sum(trusted > 0)
-    )
+  def misfits(x, y):
+    """(m,) of records, the label that explains M best where there is none."""
+    rows = np.column_stack([x, np.ones(len(x))])
+    h = np.asarray(x) @ problem.weights.T + bias
 
-  with jax.enable_x64(True):
-    if y is not None:
-      off = misfit(np.asarray(residual(h, y)))
-    elif len(problem.codes):
-      each = [np.broadcast_to(code, h.shape) for code in problem.codes]
-      off = np.min([misfit(np.asarray(residual(h, c))) for c in each], axis=0)
-    else:  # any residual: the one that fits best
+    def misfit(r):
+      """(m,) of gradients r (m, K) (x, 1)^T."""
+      off = m - problem.target_weight * r[:, :, None] * rows[:, None, :]
+      return np.sqrt(
+        np.sum((trusted * off) ** 2, axis=(1, 2)) / np.sum(trusted > 0)
+      )
+
+    with jax.enable_x64(True):
+      if y is not None:
+        return misfit(np.asarray(residual(h, y)))
+      if len(problem.codes):
+        each = [np.broadcast_to(code, h.shape) for code in problem.codes]
+        return np.min([misfit(np.asarray(residual(h, c))) for c in each], 0)
+      # Any residual: the one that fits best.
       square = trusted**2
       best = np.einsum("kd,kd,nd->nk", square, m, rows) / (
         np.einsum("kd,nd->nk", square, rows**2) * problem.target_weight
       )
-      off = misfit(best)
+      return misfit(best)
+
+  off = misfits(x, y)
+  # Known records are not it: where one explains M nearly as well, so may a
+  # record that is on nobody's list.
+  decoys = misfits(problem.x, None if y is None else problem.y)
   if prior is None:
-    prior = np.ones(len(rows))
+    prior = np.ones(len(x))
   with np.errstate(divide="ignore"):
     score = np.log(np.asarray(prior, np.float64)) - off**2 / 2
   share = np.exp(score - score.max())
@@ -97,6 +104,11 @@ def posterior(problem: inputs.Problem, x, y=None, prior=None) -> Identified:
     reasons.append(
       "none of the candidates explains the weights: it is none of them, or the "
       "weights are not at the optimum of the objective stated here"
+    )
+  elif not np.min(decoys, initial=np.inf) > APART * EXPLAINS:
+    reasons.append(
+      "known records explain the weights nearly as well, so that a record "
+      "which is not among the candidates may"
     )
   if not share[best] >= SURE:
     reasons.append("other candidates explain the weights as well")

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 from sklearn import linear_model
+from sklearn.datasets import load_iris
+from sklearn.preprocessing import StandardScaler
 
 from informed_recon.attacks import convex
 from informed_recon.attacks import sklearn as attack
@@ -194,3 +196,17 @@ def test_which_of_these_people_where_the_weights_are_rounded():
   found = convex.identify("linear", w, b, *without(3), people, l2=1.0)
   assert not found.identifiable and "as well" in found.message
   np.testing.assert_allclose(*found.posterior[:2], rtol=1e-3)
+
+
+@pytest.mark.parametrize("seed", [19, 23, 25])
+def test_a_list_without_the_record_where_the_solver_stopped_early(seed):
+  """Errors so large that known records explain the weights tell nobody."""
+  x, y = load_iris(return_X_y=True)
+  x = StandardScaler().fit_transform(x)
+  order = np.random.default_rng(seed).permutation(len(x))
+  fitted, people = order[:75], order[75:105]
+  model = linear_model.LogisticRegression(max_iter=3000)
+  model.fit(x[fitted], y[fitted])
+  known = x[fitted[1:]], y[fitted[1:]]
+  found = attack.identify(model, *known, x[people], y[people])
+  assert not found.identifiable and "known records" in found.message
