@@ -23,8 +23,12 @@ class Position(nn.Module):
 
 
 class Network(nn.Module):
-  """Patches (patch, patch) as tokens of `width`, `blocks`, logits of their
-  mean."""
+  """Images (B, h, w, c) to logits (B, num_classes).
+
+  An image is cut into squares of `patch` pixels, which must divide its height
+  and width. Each square becomes a token of `width` features; `blocks` blocks
+  mix the tokens, and the logits are read from their mean.
+  """
 
   num_classes: int
   width: int = 16
@@ -36,18 +40,17 @@ class Network(nn.Module):
 
   @nn.compact
   def __call__(self, x):
-    if x.ndim != 4 or min(x.shape[1:3]) < self.patch:
+    p = self.patch
+    if x.ndim != 4 or p < 1 or any(side % p for side in x.shape[1:3]):
       raise UserError(
-        f"patches wants images (h, w, c) of at least {self.patch} pixels, "
-        f"got records of shape {x.shape[1:]}"
+        "patches wants images (h, w, c) whose height and width are multiples "
+        f"of model.options.patch = {p}, got records of shape {x.shape[1:]}"
       )
     if self.mixing not in ("attention", "mlp"):
       raise UserError(f"unknown mixing {self.mixing!r}; known: attention, mlp")
     act = activation(self.activation)
     b, h, w, c = x.shape
-    p = self.patch
-    rows, columns = h // p, w // p  # what is left over at the edges is not seen
-    x = x[:, : rows * p, : columns * p]
+    rows, columns = h // p, w // p
     x = x.reshape(b, rows, p, columns, p, c).swapaxes(2, 3)
     x = nn.Dense(self.width)(x.reshape(b, rows * columns, p * p * c))
     x = Position()(x)

@@ -105,6 +105,14 @@ def test_what_the_resnet_cannot_be_is_said(shape, options, message):
     _build("resnet", shape, **options)
 
 
+@pytest.mark.parametrize(
+  "shape, patch", [((8, 9, 1), 2), ((8, 8, 1), 16), ((8, 8, 1), 0), ((8,), 2)]
+)
+def test_patches_cover_the_whole_image_or_are_refused(shape, patch):
+  with pytest.raises(UserError, match=f"multiples of .*patch = {patch}, got"):
+    _build("patches", shape, patch=patch)
+
+
 def test_the_activation_is_applied():
   x = jax.random.normal(jax.random.key(1), (3, 8, 8, 1))
   outputs = []
