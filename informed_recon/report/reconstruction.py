@@ -202,7 +202,8 @@ def _story(
   split, released = experiment.split, results["released_model"]
   config, nouns = experiment.config, words.nouns(experiment.dataset.shape)
   knew = "The adversary knew all of these records but one, "
-  knew += words.knew(released["adversary_knows"])
+  threat = config.get("threat", {})
+  knew += words.knew(released["adversary_knows"], threat)
   if len(split.shadow):
     kind = "another kind" if experiment.dataset.foreign else "the same kind"
     knew += f"; it had {len(split.shadow):,} further records of {kind}"

@@ -41,12 +41,23 @@ def model(released: Mapping) -> str:
   return str(released["model"]).replace("_", " ")
 
 
-def knew(codes: Sequence[str]) -> str:
-  """What the adversary knew beside the records."""
+def knew(codes: Sequence[str], threat: Mapping) -> str:
+  """What the adversary knew beside the records.
+
+  Args:
+    codes: `adversary_knows` of results.json.
+    threat: the config's group of that name.
+  """
   if "objective" in codes:
     return "and the objective that was minimised"
-  init = "and" if "initial_weights" in codes else "but not"
-  return f"the training algorithm {init} the initial weights"
+  if "initial_weights" in codes:
+    return "the training algorithm and the initial weights"
+  if few := threat.get("initialisations", 0):
+    return (
+      "the training algorithm, and that the initial weights were one of "
+      f"{few:,} that it had"
+    )
+  return "the training algorithm but not the initial weights"
 
 
 def mistaken(truth: Mapping) -> str:

@@ -11,6 +11,19 @@ def test_nothing_is_said_of_what_is_as_usual():
   assert words.mistaken({}) == words.published({}) == ""
 
 
+def test_what_the_adversary_knew():
+  algorithm = ["training_algorithm"]
+  one_of_ten = dict(default.get_config().threat, initialisations=10)
+  assert words.knew(algorithm, {}).endswith("but not the initial weights")
+  assert words.knew([*algorithm, "initial_weights"], one_of_ten).endswith(
+    "algorithm and the initial weights"
+  )
+  assert words.knew(algorithm, one_of_ten) == (
+    "the training algorithm, and that the initial weights were one of 10 that "
+    "it had"
+  )
+
+
 def test_what_the_adversary_was_wrong_about():
   truth = dict(default.get_config().truth, rate=1.1, replaced=3)
   assert words.mistaken(truth) == (
