@@ -177,7 +177,7 @@ def get_config(arg: str = "") -> ConfigDict:
         rate=1.0,  # learning rate, over the believed one
         more_steps=0,
         other_seed=False,  # of initial weights and batches
-        # Both from those of split.accuracy, which then has fewer.
+        # Both are taken from the records that no part of the split uses.
         replaced=0,  # fixed records in whose place there are others
         missing=0,  # further records that the adversary does not know of
       ),

@@ -1,4 +1,4 @@
-"""Who is who: fixed set, shadow targets, evaluation targets, accuracy records.
+"""Which record plays which part: accuracy, targets, fixed set, shadow targets.
 
 One seeded permutation is cut in the order accuracy, targets, fixed, shadow
 (the public notebook's order), so a larger number of shadow targets extends a
@@ -21,6 +21,7 @@ class Split(NamedTuple):
   targets: np.ndarray  # evaluation targets, unknown to the adversary
   fixed: np.ndarray  # the records the adversary knows
   shadow: np.ndarray  # shadow targets: the adversary's side knowledge
+  unused: np.ndarray  # own records that are in no other part
 
 
 def split(
@@ -65,4 +66,4 @@ def split(
   if foreign:
     others = np.random.default_rng((seed, 1)).permutation(foreign)
     parts.append(n + others[:shadow])
-  return Split(*parts)
+  return Split(*parts, unused=order[edges[-1] :])

@@ -109,10 +109,16 @@ def test_what_the_released_models_saw(tiny_config, tmp_path):
     true.split.fixed[: n - 3], mine.split.fixed[:-3]
   )
   others = true.split.fixed[n - 3 :]
-  assert set(others) == set(mine.split.accuracy) - set(true.split.accuracy)
-  assert len(others) == 7
+  nobody_else = set(mine.split.unused) - set(true.split.unused)
+  assert set(others) == nobody_else and len(others) == 7
+  np.testing.assert_array_equal(true.split.accuracy, mine.split.accuracy)
   np.testing.assert_array_equal(true.split.targets, mine.split.targets)
+  more = stages.build(tiny_config(**changes, **{"split.shadow": 60}), tmp_path)
+  np.testing.assert_array_equal(more.truth().split.fixed, true.split.fixed)
+  # Runs of old, whose others were of split.accuracy, are not gone on with.
+  assert identity.flatten(mine.config)["truth.others"] == "unused"
   plain = stages.build(tiny_config(), tmp_path)
+  assert "truth.others" not in identity.flatten(plain.config)
   assert not plain.misled and plain.truth() is plain
   seeded = stages.build(tiny_config(**{"truth.other_seed": True}), tmp_path)
   assert seeded.truth().key != seeded.key == plain.key
@@ -123,7 +129,7 @@ def test_what_the_released_models_saw(tiny_config, tmp_path):
   [
     ({"truth.rate": 0.0}, "truth wants a positive rate"),
     ({"truth.replaced": 30}, "truth.replaced must be less than split.fixed"),
-    ({"truth.missing": 51}, "at most split.accuracy"),
+    ({"truth.missing": 10_000}, r"ask for 10000 records .* has \d+ left"),
     ({"release.layers": "Conv"}, "release.layers 'Conv' has no match"),
     ({"training.ema": 1.0}, r"training.ema must lie in \[0, 1\)"),
   ],

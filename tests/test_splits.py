@@ -16,7 +16,7 @@ PARTS = ("accuracy", "targets", "fixed", "shadow")
 def test_disjoint_and_of_the_sizes_asked_for(sizes, spare, seed):
   n = sum(sizes) + spare
   cut = split(n, **dict(zip(PARTS, sizes)), seed=seed)
-  assert tuple(map(len, cut)) == sizes
+  assert tuple(map(len, cut)) == (*sizes, spare)
   for name, size in zip(PARTS, sizes):
     assert len(getattr(cut, name)) == size
   together = np.concatenate(cut)
@@ -41,10 +41,12 @@ def test_more_shadow_targets_extend_fewer(a, b):
   np.testing.assert_array_equal(few.shadow, many.shadow[: len(few.shadow)])
   for name in ("accuracy", "targets", "fixed"):
     np.testing.assert_array_equal(getattr(few, name), getattr(many, name))
+  left = len(many.unused)
+  np.testing.assert_array_equal(few.unused[-left:], many.unused)
 
 
 def test_records_are_shuffled():
-  together = np.concatenate(_split(26))
+  together = np.concatenate(_split(26))  # all of them
   assert not np.array_equal(together, np.arange(26))
 
 
@@ -78,6 +80,7 @@ def test_foreign_records_are_shadow_targets_and_nothing_else():
   assert not np.array_equal(cut.shadow, np.arange(26, 34))  # shuffled
   # The own records need no room for them.
   assert len(_split(18, foreign=8).shadow) == 8
+  assert len(_split(20, foreign=8).unused) == 2
   with pytest.raises(UserError, match="data.shadow has 7; make it smaller"):
     _split(26, foreign=7)
   with pytest.raises(UserError, match="7 fixed = 18 records, the data set has"):

@@ -88,12 +88,13 @@ class Experiment(NamedTuple):
     with config.unlocked():
       config.training.learning_rate *= truth.rate
       config.training.steps += truth.more_steps
-    # Records that nobody else has are those that measure the accuracy.
-    kept = len(self.split.accuracy) - truth.replaced - truth.missing
-    others = self.split.accuracy[kept:]
+    # The last of the unused records: more shadow targets, which are cut from
+    # the first of them, leave the released models what they are.
+    kept = len(self.split.unused) - truth.replaced - truth.missing
+    others = self.split.unused[kept:]
     fixed = self.split.fixed[: len(self.split.fixed) - truth.replaced]
     split = self.split._replace(
-      accuracy=self.split.accuracy[:kept], fixed=np.append(fixed, others)
+      unused=self.split.unused[:kept], fixed=np.append(fixed, others)
     )
     key = prng.stream(self.key, "truth") if truth.other_seed else self.key
     return self._replace(config=config, split=split, key=key)
@@ -241,7 +242,7 @@ def build(
     data.DataSpec(**config.data.to_dict(), data_dir=config.perf.data_dir)
   )
   split = splits.split(*dataset.sizes, **config.split)
-  _check_truth(config)
+  _check_truth(config, split)
   experiment = Experiment(
     config=config,
     workdir=pathlib.Path(workdir),
@@ -264,8 +265,8 @@ def build(
   return experiment
 
 
-def _check_truth(config: ConfigDict) -> None:
-  truth, split = config.get("truth", None), config.split
+def _check_truth(config: ConfigDict, split: splits.Split) -> None:
+  truth = config.get("truth", None)
   if truth is None:
     return
   if (
@@ -276,12 +277,17 @@ def _check_truth(config: ConfigDict) -> None:
       "truth wants a positive rate, and more_steps, replaced and missing of at "
       "least 0"
     )
-  if truth.replaced >= split.fixed or (
-    truth.replaced + truth.missing > split.accuracy
-  ):
+  if truth.replaced >= len(split.fixed):
     raise UserError(
-      "truth.replaced must be less than split.fixed, and with truth.missing at "
-      "most split.accuracy, whose records take their place"
+      f"truth.replaced must be less than split.fixed = {len(split.fixed)}, got "
+      f"{truth.replaced}"
+    )
+  wanted, unused = truth.replaced + truth.missing, len(split.unused)
+  if wanted > unused:
+    raise UserError(
+      f"truth.replaced and truth.missing ask for {wanted} records that no part "
+      f"of the split uses, the data set has {unused} left; make them or a part "
+      "of the split smaller"
     )
 
 

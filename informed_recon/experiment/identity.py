@@ -44,6 +44,10 @@ IDLE = {
 }
 
 
+# Settings that put other records into the training of the released models.
+OTHERS = {"truth.replaced", "truth.missing"}
+
+
 def config_hash(config: ConfigDict, groups: Sequence[str] = ()) -> str:
   """Hash of what changes the answer: everything but `perf`, the title and the
   settings of a privacy mechanism that is not used.
@@ -89,7 +93,10 @@ def flatten(config: ConfigDict, group: str = "") -> dict[str, Any]:
     if stage not in plain.get("stages", ()):
       plain.pop(own, None)  # likewise
   flat = walk("", {group: plain[group]} if group else plain)
-  return {k: v for k, v in flat.items() if k not in IDLE or v != IDLE[k]}
+  flat = {k: v for k, v in flat.items() if k not in IDLE or v != IDLE[k]}
+  if OTHERS & flat.keys():
+    flat["truth.others"] = "unused"  # of old runs: records of split.accuracy
+  return flat
 
 
 def code_hash(roots: Iterable[ModuleType]) -> str:
