@@ -3,8 +3,8 @@
 What is seen of a release is b, and `explain` says what b would be for k unknown
 records x (k, d) with labels y. A step minimises ‖r + J v‖² + λ ‖v‖² over v,
 r = explain(x, y) - b and J its derivative, by conjugate gradients (CGLS, Björck
-1996, §7.4), and takes x + v where that lowers ‖r‖² (Levenberg 1944, Marquardt
-1963). Two things keep the conjugate gradients short:
+1996, §7.4), and takes x + v where that lowers ‖r‖² (see `marquardt`). Two
+things keep the conjugate gradients short:
 
 * Records that are alike change what is seen in like ways. Column c of all
   records is J_c, (P, k), and the mean of J_cᵀ J_c over columns, (k, k), undoes
@@ -21,7 +21,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-START_DAMPING = 0.1  # of the curvature along the gradient
+from informed_recon.attacks import marquardt
+
 LEAST_DAMPING, MOST_DAMPING = 1e-10, 1e6
 CG_STEPS = 80  # at most
 CG_TOLERANCE = 0.05  # share of the gradient at which they end
@@ -55,7 +56,7 @@ def begin(explain: Explain, seen, x, y) -> State:
   return State(
     x=x,
     cost=_square(explain(x, y) - seen),
-    damping=jnp.asarray(START_DAMPING, x.dtype),
+    damping=jnp.asarray(marquardt.START_DAMPING, x.dtype),
     memory=Memory(none, none, none[:, 0, 0], jnp.int32(0)),
     products=jnp.int32(0),
   )
@@ -67,27 +68,20 @@ def step(explain: Explain, seen, y, state: State) -> State:
   def misfit(x):
     return explain(x, y) - seen
 
-  residuals, forward = jax.linearize(misfit, state.x)
-  transposed = jax.linear_transpose(forward, state.x)
-
-  def backward(r):
-    return transposed(r)[0]
-
-  gradient = backward(residuals)
-  along = _square(forward(gradient)) / _square(gradient)
-  damping = state.damping * along
+  linear = marquardt.linearise(misfit, state.x, _square)
+  damping = state.damping * linear.curvature
   inverse = jnp.linalg.inv(
-    gram(forward, state.x) + damping * jnp.eye(len(state.x))
+    gram(linear.forward, state.x) + damping * jnp.eye(len(state.x))
   )
   near = _bfgs(state.memory, lambda g: inverse @ g)
   move, left, memory, count = _damped_least_squares(
-    forward, backward, residuals, gradient, damping, near, state.memory
+    linear, damping, near, state.memory
   )
   x = state.x + move
   cost = _square(misfit(x))
   better = cost < state.cost
   gain = (state.cost - cost) / (state.cost - _square(left))
-  factor = jnp.select([~better, gain < 0.25, gain > 0.75], [8.0, 3.0, 0.1], 1)
+  factor = marquardt.factor(better, gain)
   return State(
     x=jnp.where(better, x, state.x),
     cost=jnp.where(better, cost, state.cost),
@@ -135,11 +129,10 @@ def _remember(memory: Memory, move, image) -> Memory:
   )
 
 
-def _damped_least_squares(
-  forward, backward, residuals, gradient, damping, near, memory
-):
+def _damped_least_squares(linear, damping, near, memory):
   """Minimises ‖r + J v‖² + damping ‖v‖²; returns v, r + J v, what to remember
   and the number of steps."""
+  residuals, forward, backward, gradient, _ = linear
   first = near(gradient)
   enough = CG_TOLERANCE**2 * jnp.vdot(gradient, first)
 

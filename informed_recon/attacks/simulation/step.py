@@ -14,12 +14,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from informed_recon.attacks import marquardt
 from informed_recon.types import Records
 
 # (fixed set, target, id of the model's random draws) -> parameters (P,)
 Simulate = Callable[[Records, Records, jax.Array], jax.Array]
 
-START_DAMPING = 0.1  # of the curvature along the gradient
 LEAST_DAMPING, MOST_DAMPING = 1e-9, 1e6
 SCREENING = 0.1  # share of the gradient at which a candidate's first step ends
 SLOW = 0.9  # a step that leaves more than this share of the residual stalls
@@ -98,7 +98,7 @@ def make(
       x=x,
       cost=_square(residuals),
       residual=share(residuals[0], release),
-      damping=jnp.float32(START_DAMPING),
+      damping=jnp.float32(marquardt.START_DAMPING),
       steps=jnp.int32(0),
       stalls=jnp.int32(0),
       passes=jnp.float32(1),
@@ -108,16 +108,9 @@ def make(
     def here(x):
       return misfit(fixed, release, label, x)
 
-    residuals, forward = jax.linearize(here, state.x)
-    transposed = jax.linear_transpose(forward, state.x)
-
-    def backward(r):
-      return transposed(r)[0]
-
-    gradient = backward(residuals)
-    along = _square(forward(gradient)) / _square(gradient)
+    linear = marquardt.linearise(here, state.x, _square)
     move, left, count = _damped_least_squares(
-      *(forward, backward, residuals, gradient, state.damping * along),
+      *(linear, state.damping * linear.curvature),
       *(search.cg_steps, coarse(state)),
     )
     x = state.x + move
@@ -125,9 +118,9 @@ def make(
       x = jnp.clip(x, *search.bounds)
     new = here(x)
     cost, residual = _square(new), share(new[0], release)
-    better, steep = cost < state.cost, jnp.isfinite(gradient).all()
+    better, steep = cost < state.cost, jnp.isfinite(linear.gradient).all()
     gain = (state.cost - cost) / (state.cost - _square(left))
-    factor = jnp.select([~better, gain < 0.25, gain > 0.75], [8.0, 3.0, 0.1], 1)
+    factor = marquardt.factor(better, gain)
     stalled = ~better | (residual > SLOW * state.residual)
     return State(
       x=jnp.where(better, x, state.x),
@@ -145,11 +138,10 @@ def make(
   return jax.jit(one_release), jax.jit(jax.vmap(step, in_axes=(None, 0, 0, 0)))
 
 
-def _damped_least_squares(
-  forward, backward, residuals, gradient, damping, steps, tolerance
-):
+def _damped_least_squares(linear, damping, steps, tolerance):
   """Minimises ‖r + J v‖² + damping ‖v‖² by conjugate gradients (CGLS, Björck
   1996, §7.4); returns v, r + J v and the number of steps."""
+  residuals, forward, backward, gradient, _ = linear
 
   def going(carry):
     *_, slope, count = carry

@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
+from informed_recon.attacks import marquardt
 from informed_recon.attacks.simulation import step
 
 
@@ -10,12 +11,13 @@ def test_damped_least_squares_against_numpy():
   rng = np.random.default_rng(0)
   jacobian = rng.normal(size=(12, 5)).astype(np.float32)
   residual = rng.normal(size=12).astype(np.float32)
-  move, left, count = step._damped_least_squares(
-    lambda v: jacobian @ v,
-    lambda r: jacobian.T @ r,
-    *(jnp.asarray(residual), jnp.asarray(jacobian.T @ residual)),
-    *(0.7, 50, 1e-6),
+  linear = marquardt.linearise(
+    lambda x: residual + jacobian @ x, jnp.zeros(5), step._square
   )
+  gradient = jacobian.T @ residual
+  scale = np.square(jacobian @ gradient).sum() / np.square(gradient).sum()
+  np.testing.assert_allclose(linear.curvature, scale, rtol=1e-5)
+  move, left, count = step._damped_least_squares(linear, 0.7, 50, 1e-6)
   expected = np.linalg.solve(
     jacobian.T @ jacobian + 0.7 * np.eye(5), -jacobian.T @ residual
   )
