@@ -12,39 +12,25 @@ Measured: not yet.
 python -m launch.run --config=configs/cifar10_useful.py --workdir=runs/useful
 """
 
-from informed_recon.configs import default
+from informed_recon.configs import default, stationarity_cifar10
+
+TITLE = "CIFAR-10: a network worth releasing"
 
 
 def get_config(arg: str = ""):
   known = arg == "known"
-  config = default.get_config()
-  config.title = "CIFAR-10: a network worth releasing"
-  attack = "simulation" if known else "stationarity"
-  config.stages = ("shadow", attack, "evaluate", "report")
-  config.data.update(source="tfds", name="cifar10")
-  config.split.update(accuracy=2000, targets=32, fixed=5000, shadow=0)
-  config.threat.update(shared_init=known, shared_order=known)
-  config.model.name = "convnet"
-  config.model.options = dict(
-    widths=(32, 64, 128), kernel=3, pooling="stride", activation="elu"
-  )
-  config.training.update(
-    steps=3000, batch_size=100, schedule="cosine", learning_rate=0.03, l2=1e-3
-  )
-  config.evaluation.eta = 1e-3
+  config = stationarity_cifar10.get_config("" if known else arg)
+  config.title = config.title.replace(stationarity_cifar10.TITLE, TITLE)
+  if known or not default.is_quick(arg):
+    config.split.accuracy = 2000
+    config.model.options.widths = (32, 64, 128)
+    config.training.steps = 3000
   if known:
+    config.stages = ("shadow", "simulation", "evaluate", "report")
+    config.threat.update(shared_init=True, shared_order=True)
+    config.stationarity = dict()
     config.simulations.simulation = dict(
       default.SIMULATION, cg_steps=20, cg_tolerance=0.1, optimism=0.3
     )
     config.perf.update(simulation_batch=2, simulation_remat=True)
-  else:
-    config.stationarity.stationarity = dict(default.STATIONARITY)
-  del config.reconstructors.bilinear
-  config.perf.chunk_models = 1
-  if not known and default.is_quick(arg):
-    config = default.quick(config)
-    config.split.update(targets=8, fixed=50, shadow=0)
-    config.model.options.widths = (4, 8)
-    config.training.update(steps=60, batch_size=0, learning_rate=0.05)
-    config.stationarity.stationarity.targets = 2
   return config

@@ -13,10 +13,12 @@ python -m launch.run --config=configs/stationarity_cifar10.py \
 
 from informed_recon.configs import default
 
+TITLE = "CIFAR-10: what a stationary point of a CNN gives away"
+
 
 def get_config(arg: str = ""):
   config = default.get_config()
-  config.title = "CIFAR-10: what a stationary point of a CNN gives away"
+  config.title = TITLE
   config.stages = ("shadow", "stationarity", "evaluate", "report")
   config.data.update(source="tfds", name="cifar10")
   config.split.update(accuracy=1000, targets=32, fixed=5000, shadow=0)
