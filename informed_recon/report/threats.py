@@ -175,8 +175,9 @@ THREATS = (
     "every record but one, the objective",
     "fitted coefficients",
     _convex,
-    "records that the model fits to rounding; secret weights",
-    "one gradient over the known records; seconds for 1,000 targets",
+    "records that the model fits to rounding; solvers that stop early, of "
+    "which a part is found; weights of records that nobody tells",
+    "four to six gradients over the known records, in a batch of targets fewer",
     "noise on the coefficients: the Fisher-information floor is attained",
     "convex.md",
   ),
@@ -187,8 +188,8 @@ THREATS = (
     "parameters, trained to the end with weight decay",
     lambda r: _found(r.attack(THE_RUN, "converged")),
     "training that stops early blurs it; without weight decay it finds nothing",
-    "one gradient over the known records and a search of seconds; no model is "
-    "trained",
+    "ten gradients over the known records, where training stopped early some "
+    "170; no model is trained",
     "differential privacy",
     "stationarity.md",
   ),
@@ -197,7 +198,8 @@ THREATS = (
     "every record but one, the training algorithm, initialisation and order",
     "parameters",
     lambda r: _found(r.attack(THE_RUN, "simulation")),
-    "an initialisation or an order that is secret; ReLU in half of the cases",
+    "an initialisation or an order that is secret; ReLU, where about half is "
+    "found and nothing vouched for",
     "hundreds of passes through the training for each target; no shadow model",
     "differential privacy, which allows far more than it attains",
     "simulation.md",
@@ -219,7 +221,8 @@ THREATS = (
     "every record but one, all noisy gradients, and m candidates for the one",
     "every step of DP training",
     _prior_aware,
-    "with little ε and many candidates it is hardly better than a guess",
+    "small ε and many candidates: it is then seldom right, though more often "
+    "than a guess",
     "a likelihood for each candidate",
     "the bound on any attack at κ = 1/m",
     "privacy.md",
@@ -229,14 +232,15 @@ THREATS = (
     "every record but k, the training algorithm or the objective",
     "parameters",
     _sets,
-    "more unknown numbers than the parameters tell apart",
+    "more unknown numbers than the parameters tell apart; ten unknown records, "
+    "of which the search finds a part",
     "a joint search over k records",
     "differential privacy for groups of k",
     "sets.md",
   ),
   Threat(
     "No record",
-    "the architecture alone",
+    "the architecture, and the mean of records of the kind",
     "parameters of a homogeneous ReLU network, trained to a large margin",
     _kkt,
     "networks with biases in later layers, and training that was stopped",
@@ -249,8 +253,9 @@ THREATS = (
     "a two-layer network with its weights",
     "the gradient of one small batch, as in federated learning",
     _gradient,
-    "batches as large as the layer is narrow; gradients in float32 (not tried)",
-    "seconds a batch",
+    "batches with about as many unknown numbers as the gradient has; gradients "
+    "in float32 and batches above 10 were not tried",
+    "less than a second to a minute a batch",
     "noise on the gradient",
     "gradient.md",
   ),
@@ -260,7 +265,8 @@ THREATS = (
     "the model before and after the deletion",
     _deletion,
     "networks that are trained anew, and solvers that stop early",
-    "one gradient over public records, at both models",
+    "a gradient over public records at both models, and fits to parts of them "
+    "that show what the solver leaves",
     "differential privacy of training, before and after",
     "deletion.md",
   ),
