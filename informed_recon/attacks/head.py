@@ -49,7 +49,19 @@ def fit_extractor(
   batch_size: int = 128,
   learning_rate: float = 1e-3,
 ) -> Any:
-  """Trains the extractor to tell the classes of public pictures apart."""
+  """Trains the extractor to tell the classes of public pictures apart.
+
+  Args:
+    network: the extractor.
+    public: x (n, h, w, c) pictures in [0, 1], y (n,) their classes.
+    key: of the initial weights and the batches.
+    epochs: passes over the pictures.
+    batch_size: of a step of Adam; what is left of an epoch is dropped.
+    learning_rate: at the start; it falls to 0 along a cosine.
+
+  Returns:
+    The parameters, a pytree.
+  """
   params = network.init(prng.stream(key, "init"), public.x[:1])
   steps = len(public.y) // batch_size
   optimizer = optax.adam(
@@ -75,7 +87,8 @@ def fit_extractor(
 
 
 def make_features(network: Extractor, params: Any) -> Callable:
-  """x (n, *shape) -> features (n, d) float64."""
+  """The function x (n, h, w, c) -> features (n, d) float64 of a trained
+  extractor."""
   apply = jax.jit(lambda x: network.apply(params, x, method=Extractor.features))
 
   def features(x: np.ndarray, block: int = 500) -> np.ndarray:

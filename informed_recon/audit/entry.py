@@ -14,6 +14,7 @@ from informed_recon.audit import frame as frames
 from informed_recon.audit import memory as memories
 from informed_recon.audit import remedies, shadows, simulated, statement
 from informed_recon.audit.answer import Audit
+from informed_recon.audit.choice import choose
 from informed_recon.audit.influence import influence
 from informed_recon.audit.simulated import Found
 from informed_recon.audit.training import (
@@ -23,16 +24,13 @@ from informed_recon.audit.training import (
   prepare,
   released,
 )
-from informed_recon.evaluation import metrics
 from informed_recon.types import UserError
 
-COUNT = 32  # records looked for where neither they nor the time are given
 REPEATS = 0.01  # of the influence: training repeats itself when traced
 # Trainings that the search for a record and its check take, typically, beside
 # one for each unknown, for the Jacobian. Measured at 64 features and 10 labels.
 PASSES = 700
 INTERRUPTED = "The audit was interrupted."
-ORDERS = ("random", "all", "atypical", "highest_loss")
 
 
 def audit(
@@ -132,34 +130,6 @@ def _deadline(minutes: float | None) -> float:
   return time.monotonic() + 60 * (minutes or np.inf)
 
 
-def choose(records, u: np.ndarray, minutes, loss=None) -> np.ndarray:
-  """Indices of the records to look for, in order."""
-  if records is None:
-    records = "random"
-  if not isinstance(records, str):
-    chosen = np.atleast_1d(np.asarray(records))
-    if chosen.dtype == bool or chosen.dtype.kind not in "iu" or not len(chosen):
-      raise UserError("records must be indices of x, or one of " + str(ORDERS))
-    if chosen.min() < 0 or chosen.max() >= len(u):
-      raise UserError(f"records must lie in [0, {len(u)}), got {chosen}")
-    return np.array(list(dict.fromkeys(chosen.tolist())))
-  if records not in ORDERS:
-    raise UserError(f"records must be indices or one of {ORDERS}")
-  if records == "highest_loss" and loss is None:
-    raise UserError('records="highest_loss" wants loss=(params, x, y) -> loss')
-  if records == "all":
-    return np.arange(len(u))
-  if records == "random":
-    order = np.random.default_rng(0).permutation(len(u))
-  elif records == "atypical":
-    square = metrics.pairwise_mse(u, u)
-    np.fill_diagonal(square, np.inf)
-    order = np.argsort(-square.min(1))
-  else:
-    order = np.argsort(-loss)
-  return order if minutes else order[:COUNT]
-
-
 def attack(
   training: Training,
   frame,
@@ -171,8 +141,19 @@ def attack(
   fallback: bool = True,
   workdir=None,
 ) -> Audit:
-  """Looks for the chosen records by what the training function allows; with
-  `fallback` by shadow models where it cannot be simulated."""
+  """Looks for the chosen records by simulating the training.
+
+  Args:
+    training: what `training.prepare` found out about the user's function.
+    frame: the way from records to vectors.
+    x: (n, ...) all records.
+    y: (n, ...) all labels.
+    chosen: (M,) indices of the records to look for, in this order.
+    deadline: of `time.monotonic`, at which the last search is cut short.
+    tried: sentences for the statement on what was done before.
+    fallback: whether shadow models answer where training cannot be simulated.
+    workdir: folder that keeps the answers, or None.
+  """
   notes = [training.note] if training.note else []
   tried, why = list(tried), training.why
   memory = memories.recall(workdir, training.theta, x, y, training.kind)
@@ -290,7 +271,16 @@ def _shadowed(training, frame, x, y, chosen, deadline, tried, notes) -> dict:
 def answer(
   frame, x, y, chosen, found, attack: str, tried, notes, move=None
 ) -> Audit:
-  """The audit of what one attack found, {record: Found}."""
+  """The `Audit` of what one attack found.
+
+  Args:
+    frame, x, y, chosen, tried: as in `attack`.
+    found: index of a record -> `Found`.
+    attack: the attack's name in the table.
+    notes: further sentences for the statement.
+    move: (M,) norm by which the release moves without each chosen record; None:
+      not measured.
+  """
   if move is None:
     move = np.full(len(chosen), np.nan)
   table = _table(frame, x, y, chosen, found, attack, move)

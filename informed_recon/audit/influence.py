@@ -15,7 +15,7 @@ from informed_recon.types import Records, UserError
 
 
 class Influence(NamedTuple):
-  """What the trainings without a record told, beside their distances."""
+  """What was learned beside by how much the release moves."""
 
   repeated: float  # distance of the release from training traced again
   seconds: float  # of one training, others running side by side

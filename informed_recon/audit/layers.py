@@ -25,25 +25,33 @@ def layers(
 ) -> pd.DataFrame:
   """What each layer of a release tells of records, before any search.
 
-  The records are unknown together, k of them, all others, their labels and the
-  key known. Errors are in spreads of the features; 1 is as little as whoever
-  has not seen the release knows.
+  The k records are taken to be unknown, all at once; all other records, all
+  labels and the key are known. An error is given in standard deviations of a
+  feature, of which somebody who has not seen the release is off by 1.
 
   Args:
-    train: as in `audit`.
-    x: all records.
-    y: all labels.
-    records: the k unknown ones.
-    key: handed to `train`.
+    train: (key, x, y) -> parameters, as in `audit`.
+    x: (n, ...) all records.
+    y: (n, ...) all labels.
+    records: (k,) indices of the unknown ones.
+    key: handed to `train`; by default `jax.random.key(0)`.
     views: what is seen, by name; by default all layers, each alone, and all
       rounded to bfloat16 and int8.
 
   Returns:
-    A row a view: `view`, `numbers` seen, `unknowns`, `rank`, `condition`,
-    `error` (predicted rms error a feature), `worst` (feature), `message`.
+    A table with a row for each view:
+      view: its name.
+      numbers: how many parameters are seen.
+      unknowns: k d, the features that are sought.
+      rank: of the Jacobian; as many directions of the unknowns can be told.
+      condition: of the Jacobian.
+      error: predicted error of a feature, root mean square over all.
+      worst: that of the feature that is told worst.
+      message: why not everything can be had, if so.
 
   Raises:
-    UserError: a training that cannot be differentiated.
+    UserError: a training that cannot be differentiated, or records that are no
+      indices.
   """
   x, y = frames.check(x, y)
   frame, fixed = frames.make(x, y), floats(x, y)

@@ -11,6 +11,7 @@ from informed_recon.attacks import convex, stationarity
 from informed_recon.audit import entry, weights
 from informed_recon.audit import frame as frames
 from informed_recon.audit.answer import Audit
+from informed_recon.audit.choice import choose
 from informed_recon.audit.simulated import Found
 from informed_recon.audit.training import Train, Training, prepare, vector
 from informed_recon.types import Reconstruction, UserError
@@ -82,7 +83,7 @@ def audit_released(
   value = None
   if loss is not None:
     value = np.array([float(loss(params, *pair)) for pair in zip(x, y)])
-  chosen = entry.choose(records, frame.pack(x, y), minutes, value)
+  chosen = choose(records, frame.pack(x, y), minutes, value)
   if train is None:
     tried.append(
       "Simulation was not tried: it wants the whole recipe (train=, key=)."

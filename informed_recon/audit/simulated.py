@@ -43,11 +43,13 @@ ROUNDS, LEAST = 16, 2
 class Found(NamedTuple):
   """What was found of one record, in its own units."""
 
-  x: np.ndarray
-  y: np.ndarray
+  x: np.ndarray  # (*shape)
+  y: np.ndarray  # (*response), or None where no label was sought
   residual: float  # share of the record's influence that stays unexplained
-  error: float  # rms difference of two answers, in scales of the features; NaN
-  confident: bool
+  # Root mean square difference of the two searches' answers, in scales of the
+  # features; NaN where there was no second search.
+  error: float
+  confident: bool  # vouched for
   ended: bool = True  # False: time cut the search short
 
 

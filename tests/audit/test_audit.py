@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from informed_recon import audit as doors
-from informed_recon.audit import entry, simulated
+from informed_recon.audit import choice, simulated
 from informed_recon.types import UserError
 
 
@@ -229,8 +229,8 @@ def test_bad_input_is_one_line(change, message):
 
 def test_orders_of_records():
   u = np.array([[0.0], [0.1], [9.0], [0.2]])
-  assert list(entry.choose("atypical", u, None))[0] == 2
-  assert list(entry.choose("highest_loss", u, 1.0, np.array([1, 4, 2, 3])))[
+  assert list(choice.choose("atypical", u, None))[0] == 2
+  assert list(choice.choose("highest_loss", u, 1.0, np.array([1, 4, 2, 3])))[
     :2
   ] == [1, 3]
-  assert list(entry.choose("all", u, None)) == [0, 1, 2, 3]
+  assert list(choice.choose("all", u, None)) == [0, 1, 2, 3]

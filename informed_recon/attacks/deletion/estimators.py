@@ -204,9 +204,19 @@ def _exact(models, gram, scale) -> posterior.Seen:
 def left_by_solver(estimator, public_x, public_y, *, records) -> np.ndarray:
   """What a solver that stops short of the optimum leaves of the gradient.
 
+  The estimator is fitted to J parts of the public records, and its gradient is
+  measured where each fit ends.
+
+  Args:
+    estimator: as `before` of `reconstruct`.
+    public_x: (m, d) public records.
+    public_y: (m,) their labels or responses.
+    records: number of records that the released models were fitted with.
+
   Returns:
-    (J, D, K) whose outer products' sum is the covariance of what two fits to
-    `records` records leave apart, from J fits to parts of the public records.
+    F (J, D, K), for D features (the intercept's 1 included) and K outputs.
+    Σ_j vec F_j (vec F_j)ᵀ is the covariance of the difference between what two
+    fits to `records` records leave.
   """
   predictor, _, x = unfold(estimator, public_x)
   y, rng, found = np.asarray(public_y), np.random.default_rng(0), []

@@ -71,7 +71,7 @@ def covariances(inputs: np.ndarray, changes: np.ndarray, factor: float):
   Args:
     inputs: (m, D) x̃ᵢ of public records.
     changes: (m, W) dᵢ.
-    factor: variances of the sum that they stand for, over that of one.
+    factor: variance of the whole sum of such terms, over that of one term.
   """
   sizes = np.linalg.norm(changes, axis=1, keepdims=True)
   lengths = np.linalg.norm(inputs, axis=1, keepdims=True)

@@ -37,6 +37,9 @@ def reconstruct_one(
     labels: as in `stationarity.reconstruct`.
     bounds: the least and the largest value of a feature, or None.
 
+  Returns:
+    A `Reconstruction`, as `stationarity.reconstruct` gives it.
+
   Raises:
     UserError: the arguments do not fit each other; one line says what.
   """

@@ -83,6 +83,12 @@ def reconstruct(
     bounds: of a record's features.
     seed: of the starts.
 
+  Returns:
+    A `Batch`. `residual` is ‖g - the batch's gradient‖ / ‖g‖ for the gradient
+    g that was seen. The batch is vouched for (`identifiable`) where that is at
+    most 1e-6, the equations determine it, and `labels` or `bounds` leave no
+    other batch with the same gradient; else `message` says what is open.
+
   Raises:
     UserError: shapes that do not fit, a gradient of another rank, or fewer
       equations than unknowns.

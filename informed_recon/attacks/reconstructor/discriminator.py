@@ -42,11 +42,12 @@ Scores = Callable[[jax.Array], jax.Array]
 
 
 def loss(score: Scores, real: jax.Array, drawn: jax.Array) -> jax.Array:
-  """What the discriminator minimises."""
+  """What the discriminator minimises, (), given real and drawn images
+  (B, h, w, c)."""
   right = jnp.mean(jnp.square(score(real) - 1))
   return 0.5 * (right + jnp.mean(jnp.square(score(drawn))))
 
 
 def drawing_loss(score: Scores, drawn: jax.Array) -> jax.Array:
-  """What who draws minimises."""
+  """What the reconstructor minimises, (), given its images (B, h, w, c)."""
   return 0.5 * jnp.mean(jnp.square(score(drawn) - 1))

@@ -8,9 +8,10 @@ of
 each with its weight (Balle, Cherubin, Hayes 2022), D a patch discriminator that
 learns beside it. A term of weight 0 is not computed.
 
-There is no augmentation: a flipped or shifted z_i has not trained θ_i, and its
-own θ is another training run away, for the network that was trained has an
-initialisation that no flip leaves alone. More pairs are more shadow models.
+There is no augmentation. A flipped z_i is not the record that θ_i was trained
+on, and flipping θ_i does not give the parameters that it would have trained,
+since the initial weights are not symmetric. So a further pair costs a further
+shadow model.
 """
 
 import dataclasses
@@ -84,6 +85,7 @@ class Steps(NamedTuple):
 
 
 def check(spec: Fit) -> None:
+  """Refuses settings that make no sense, with a `UserError`."""
   weights = ("mae", "mse", "perceptual", "adversarial")
   for name in (f"{w}_weight" for w in weights):
     if not 0 <= getattr(spec, name) < math.inf:

@@ -52,6 +52,7 @@ class State(NamedTuple):
 
 
 def begin(explain: Explain, seen, x, y) -> State:
+  """The state at a first guess x (k, d) with labels y, of what is seen (P,)."""
   none = jnp.zeros((MEMORY, *x.shape), x.dtype)
   return State(
     x=x,

@@ -127,14 +127,16 @@ def reconstruct(
   """Searches for the record behind each release; yields them as they end.
 
   Args:
-    simulate: the training algorithm, differentiable in `target.x`.
-    fixed: the records the adversary knows.
-    releases: M released models.
-    candidates: where to start for each of them.
+    simulate: the training algorithm, (fixed, target, id) -> parameters (P,),
+      differentiable in `target.x`.
+    fixed: the n records that the adversary knows.
+    releases: M released models, as arrays with a leading axis M.
+    candidates: index of a release -> starting points (C, *shape) and labels
+      (C,) for it.
     search: settings.
-    prior: x -> residuals of a penalty, such as `gaussian_prior`.
+    prior: x (*shape) -> residuals of a penalty, such as `gaussian_prior`.
     batch: releases searched at once, side by side in `LANES` programs.
-    skip: releases that are done already.
+    skip: indices of releases that are done already.
     jacobian_cost: of a product with the Jacobian, in runs through training.
     until: `time.monotonic` at which no further step begins; searches that are
       under way are then yielded as they stand.

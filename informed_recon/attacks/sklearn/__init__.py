@@ -100,8 +100,8 @@ def reconstruct(
   """Recovers the one record that a fitted estimator saw and the adversary not.
 
   Args:
-    estimator: a fitted estimator of those named above, fitted on the known
-      records and the target.
+    estimator: a fitted estimator of those listed in `estimators`, or a pipeline
+      that ends in one; fitted on the known records and the target.
     known_x: (n, d) features of the known records, before any scaling; an array,
       a sparse matrix, or a table with the columns of the fit.
     known_y: (n,) their labels, as they were given to `fit`.
@@ -121,7 +121,8 @@ def reconstruct(
     UserError: the estimator is not fitted or not supported, or the records do
       not fit it.
 
-  Cost: three fits of the estimator, one where a fit takes seconds.
+  Cost: three fits of the estimator to the known records, or one where a fit
+  takes seconds.
   """
   if known_y is None:
     raise UserError("known_y must be given")

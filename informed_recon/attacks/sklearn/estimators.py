@@ -48,7 +48,8 @@ class Released(NamedTuple):
 
 
 def plain(e):
-  """The estimator that a cross-validated one ends as; only its settings."""
+  """The unfitted estimator with the penalty that a cross-validated one chose;
+  any other estimator as it is."""
   name = type(e).__name__
   target = _CROSS_VALIDATED.get(name)
   if target is None or type(e) is not getattr(linear_model, name):
@@ -218,7 +219,14 @@ _WHY_NOT = {
 
 
 def read(estimator):
-  """(`Released`, weights, intercept or None, classes or None)."""
+  """What a fitted estimator says of its objective and its solution.
+
+  Returns:
+    (`Released`, weights (K, d), intercept (K,) or None, classes (C,) or None).
+
+  Raises:
+    UserError: an estimator or a setting that is not supported.
+  """
   if isinstance(estimator, multiclass.OneVsRestClassifier):
     parts = estimator.estimators_
     if len(parts) < 2 or estimator.multilabel_:

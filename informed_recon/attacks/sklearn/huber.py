@@ -23,7 +23,17 @@ WITHIN, CHECKS = 5.0, 1e-2
 def checked(
   found: Reconstruction, problem: inputs.Problem, epsilon: float
 ) -> Reconstruction:
-  """Holds the closed form's answer against the scale."""
+  """The closed form's answer, compared with what the scale says of the record.
+
+  Args:
+    found: the answer.
+    problem: what it answers.
+    epsilon: HuberRegressor's own.
+
+  Returns:
+    `found`, withdrawn where the two disagree; `checked` where they agree so
+    closely that this is a proof; `y` NaN where the record is an outlier.
+  """
   if problem.intercept is None or np.isnan(found.x).all():
     return found
   x = np.nan_to_num(found.x)  # a lost feature has no weight

@@ -164,7 +164,8 @@ def _doubted(result: Reconstruction, why: str) -> Reconstruction:
 
 
 def alternatives(value: float, known: np.ndarray, spread: float) -> list[float]:
-  """Values in place of one found that a transformer might take for it."""
+  """Other values of a column that a transformer might map to the same feature:
+  missing, of the other sign, mirrored at the mean, or far away."""
   tried = (np.nan, -value, 2 * known.mean() - value)
   tried += (value - 3 * spread, value + 3 * spread)
   return [a for a in tried if not abs(a - value) <= 1e-6 * spread]

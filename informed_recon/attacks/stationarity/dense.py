@@ -42,8 +42,11 @@ def gradients(problem, x, y) -> jax.Array:
 
 
 def made_up(problem):
-  """Records like the known ones, none of them: known ones and noise, mixed. (A
-  feature may be 0 in all that are known.)"""
+  """(x, y) of `PROBES` records that are like the known ones but none of them.
+
+  Each is the mean of a known record and of noise, so that no feature is 0 in
+  all of them, as it may be in all known records.
+  """
   rng = np.random.default_rng(0)
   pick = rng.integers(len(problem.x), size=(2, PROBES))
   low, high = problem.x.min(), problem.x.max()

@@ -31,9 +31,9 @@ def best(
     problem: the question.
     unknown: what z holds.
     target: G (P,).
-    starts: (C, d) where the search began, to begin there again; None where it
-      began at the answer, but for what a closed form leaves open.
-    found: where it ended.
+    starts: (C, d) where the search of each candidate began, to polish from
+      there as well; None where a closed form gave the start.
+    found: where the searches ended.
   """
   found = Found(*map(np.array, found))
   size, exact = float(np.linalg.norm(target)), 0

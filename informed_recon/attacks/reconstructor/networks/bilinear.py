@@ -11,7 +11,7 @@ from all parameters, and the answer is a bilinear form of the two:
 with θ̃ the standardised parameters, W̃ their first-kernel part, c (H) and m (d)
 two heads of one fully connected network, and s learned scales. A fully
 connected network would have to spend its width on learning these products
-(measured against it in README, "Results"). Derived for this project.
+(docs/results.md compares the two). Derived for this project.
 """
 
 import math
