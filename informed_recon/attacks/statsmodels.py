@@ -224,8 +224,14 @@ def reconstruct(
     )
   constant = _constant(model, x)
   problem = _problem(
-    *(model, results.params, x, constant, y),
-    *(sample_weight, target_weight, decimals),
+    model,
+    results.params,
+    x,
+    constant,
+    y,
+    sample_weight,
+    target_weight,
+    decimals,
   )
   weight = problem.sample_weight
 
@@ -234,7 +240,7 @@ def reconstruct(
     if again is None or np.shape(again.params) != np.shape(results.params):
       return None
     return _problem(
-      *(model, again.params, x, constant, y, weight * keep, target_weight, None)
+      model, again.params, x, constant, y, weight * keep, target_weight, None
     )
 
   left = stopping.leftover(fit, len(x))

@@ -238,8 +238,14 @@ def _simulate(
     )
   fits = int(min(left / each, len(waiting)))
   searched = simulated.search(
-    *(training, frame, x, y, waiting, memory.influence[waiting]),
-    *(fits, deadline),
+    training,
+    frame,
+    x,
+    y,
+    waiting,
+    memory.influence[waiting],
+    fits,
+    deadline,
   )
   for i, one in tqdm(searched, "audit", total=fits, unit=" records"):
     found[i] = one

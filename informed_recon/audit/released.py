@@ -101,7 +101,12 @@ def audit_released(
     if training.simulate:
       training = training._replace(theta=theta)
       found = entry.attack(
-        *(training, frame, x, y, chosen, deadline),
+        training,
+        frame,
+        x,
+        y,
+        chosen,
+        deadline,
         fallback=False,
         workdir=workdir,
       )

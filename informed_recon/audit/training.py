@@ -150,7 +150,7 @@ def prepare(
   why, vmapped = _obstacle(simulate, fixed, example)
   if not vmapped:
     return Training(
-      *(theta, one_by_one, None), why=why, secret=not key_known, block=1
+      theta, one_by_one, None, why=why, secret=not key_known, block=1
     )
 
   @jax.jit

@@ -242,7 +242,10 @@ def _published_features(weights: dict, x: jax.Array) -> list[jax.Array]:
       stride = 1 if i else backbone.stride
       pad = kernel.shape[0] // 2 if i else backbone.padding
       x = jax.lax.conv_general_dilated(
-        *(x, kernel, (stride, stride), [(pad, pad)] * 2),
+        x,
+        kernel,
+        (stride, stride),
+        [(pad, pad)] * 2,
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
       )
       x = nn.relu(x + bias)

@@ -80,7 +80,9 @@ def grid(rows: Mapping[str, np.ndarray], order: np.ndarray) -> Figure:
           axis.set_title(name, loc="left", fontsize=11, fontweight="bold")
         if g == 0 and c == 0:
           axis.text(
-            *(-0.25, 0.5, label),
+            -0.25,
+            0.5,
+            label,
             **dict(transform=axis.transAxes, ha="right", va="center"),
           )
   return figure
@@ -117,7 +119,8 @@ def legend(figure: Figure, axis) -> None:
   handles, labels = axis.get_legend_handles_labels()
   columns = 2 if max(map(len, labels)) < 32 else 1
   figure.legend(
-    *(handles, labels),
+    handles,
+    labels,
     **dict(loc="outside lower center", ncols=columns, fontsize=9.5),
   )
 

@@ -190,11 +190,15 @@ def _identification(privacy: Mapping) -> Figure:
     axis.plot(epsilons, upper, color="#333333", label="bound on any attack")
     if "bayes_optimal_estimate" in cells[0]:
       axis.plot(
-        *(x, [cell["bayes_optimal_estimate"] for cell in cells], "_"),
+        x,
+        [cell["bayes_optimal_estimate"] for cell in cells],
+        "_",
         **dict(color="#0072b2", ms=16, mew=2, label="best possible, estimated"),
       )
     axis.errorbar(
-      *(x, rate, [rate - ends[:, 0], ends[:, 1] - rate]),
+      x,
+      rate,
+      [rate - ends[:, 0], ends[:, 1] - rate],
       **dict(fmt="o", color=figures.ATTACK_COLOURS[0], capsize=3),
       label="measured",
     )
@@ -216,7 +220,8 @@ def _accuracy(privacy: Mapping) -> Figure:
   ends = np.array([point["test_accuracy_mean_ci95"] for point in points])
   axis.errorbar(
     [point["epsilon"] for point in points],
-    *(mean, [mean - ends[:, 0], ends[:, 1] - mean]),
+    mean,
+    [mean - ends[:, 0], ends[:, 1] - mean],
     **dict(fmt="o-", color="#0072b2", capsize=3),
   )
   axis.set_ylabel("test accuracy")

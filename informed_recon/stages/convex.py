@@ -194,7 +194,9 @@ def _noisy(
   shared = noisy.prepare(
     config.family,
     *(part[0] for part in released),
-    *(_flat(fixed.x), fixed.y, config.noise),
+    _flat(fixed.x),
+    fixed.y,
+    config.noise,
     **_objective(experiment),
   )
   found, floor = [], []

@@ -151,7 +151,9 @@ def _play(
         if not files.arrays_intact(path):
           ids = i * trials + start + np.arange(size) % count
           found = play(
-            *(experiment.key, ids.astype(np.int32), *records),
+            experiment.key,
+            ids.astype(np.int32),
+            *records,
             hparams._replace(noise_multiplier=sigma),
           )
           found = Trial(*(np.asarray(a)[:count] for a in found))
@@ -248,7 +250,7 @@ def _identification(
     ),
   )
   proved = audit.dpsgd_epsilon_lower(
-    *(successes, count, 1 / m, *setting[1:], delta, joint)
+    successes, count, 1 / m, *setting[1:], delta, joint
   )
   # What the draws alone would explain is inf: no noise is too little for it.
   row["epsilon_lower_dpsgd_99"] = proved if np.isfinite(proved) else None

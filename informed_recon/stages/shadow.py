@@ -142,7 +142,9 @@ def _code(experiment: Experiment) -> dict[str, str]:
   config = experiment.config
   mechanism = config.training.privacy.mechanism
   roots = (
-    *(ensemble, loop, registry.find("models", config.model.name)),
+    ensemble,
+    loop,
+    registry.find("models", config.model.name),
     registry.find("training.mechanisms", mechanism),
   )
   return dict(
@@ -193,8 +195,13 @@ def _trained(
   fixed = experiment.records("fixed")
   block = _block(experiment, training, experiment.store(part), targets)
   for rows in ensemble.train_blocks(
-    *(training.ensemble, experiment.key, fixed, targets, ids),
-    *(training.hparams, block),
+    training.ensemble,
+    experiment.key,
+    fixed,
+    targets,
+    ids,
+    training.hparams,
+    block,
   ):
     diverged = int((~np.isfinite(rows)).any(1).sum())
     if diverged:

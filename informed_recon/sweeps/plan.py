@@ -125,8 +125,12 @@ def plan(
         directory=directory,
         overrides=dict(changes),
         command=(
-          *(sys.executable, "-m", "informed_recon", "run"),
-          *(f"--config={filename}", f"--workdir={directory / 'points' / name}"),
+          sys.executable,
+          "-m",
+          "informed_recon",
+          "run",
+          f"--config={filename}",
+          f"--workdir={directory / 'points' / name}",
           *options,
           *(
             f"--config.{key}={value}"

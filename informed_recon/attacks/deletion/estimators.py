@@ -126,7 +126,10 @@ def _told_by_scalers(scalers, others, n) -> Reconstruction | None:
   x = n * first.mean_ - (n - 1) * second.mean_
   error = 2 * n * np.finfo(float).eps * np.abs(first.mean_)
   return Reconstruction(
-    *(x, None, False, 0.0),
+    x,
+    None,
+    False,
+    0.0,
     candidates=((x, None),),
     message="the scalers give every feature away; of the label they say "
     "nothing, and nothing is left over to check them by",

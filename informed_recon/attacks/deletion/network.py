@@ -56,7 +56,10 @@ def reconstruct_network(
   """
   first, second = (
     problems.check(
-      *(loss, params, public_x, public_y),
+      loss,
+      params,
+      public_x,
+      public_y,
       **dict(l2=l2, labels=labels, bounds=bounds),
     )
     for params in (before, after)
@@ -139,8 +142,11 @@ def _read(first, second, n, layer, gradient) -> Reconstruction:
   known = posterior.prior(inputs, of, len(labels), bias)
   seen = posterior.Seen(matrix, *noise, np.empty((0, *matrix.shape)))
   readings = posterior.read(
-    *(seen, known, range(len(labels))),
-    *(lambda x, label: _delta(*at(x, label)), slope),
+    seen,
+    known,
+    range(len(labels)),
+    lambda x, label: _delta(*at(x, label)),
+    slope,
   )
   order = np.argsort([r.residual for r in readings])
   best = readings[order[0]]

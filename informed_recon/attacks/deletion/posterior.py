@@ -202,8 +202,13 @@ def _whiten(seen: Seen, known: Prior) -> _White:
   flat = directions.reshape(seen.gradient.size, count)
   inner = np.linalg.inv(np.eye(flat.shape[1]) + flat.T @ flat)
   return _White(
-    *(white(seen.gradient), np.maximum(variance, 0), basis),
-    *(seen.rows @ basis, half, directions, inner),
+    white(seen.gradient),
+    np.maximum(variance, 0),
+    basis,
+    seen.rows @ basis,
+    half,
+    directions,
+    inner,
   )
 
 
@@ -293,6 +298,9 @@ def _free(white: _White, mean) -> Reading:
   error = white.back**2 @ (weight @ (variance / spread))
   error = error + weight @ ((moves - centre) @ white.back.T) ** 2
   return Reading(
-    *(mean + white.back @ centre, np.sqrt(error)),
-    *(white.half @ right[0] * (weight @ sizes), np.nan, white.unexplained),
+    mean + white.back @ centre,
+    np.sqrt(error),
+    white.half @ right[0] * (weight @ sizes),
+    np.nan,
+    white.unexplained,
   )

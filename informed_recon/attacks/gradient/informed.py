@@ -52,7 +52,10 @@ def reconstruct_one(
     whole = jax.tree.map(lambda g: jnp.asarray(g, jnp.float64), gradient)
     whole = ravel_pytree(whole)[0] - l2 * ravel_pytree(problem.params)[0]
     known = missing.weighted_gradient(
-      *(problem.loss, problem.params, problem.x, problem.y),
+      problem.loss,
+      problem.params,
+      problem.x,
+      problem.y,
       jnp.ones(len(problem.x)),
     )
     return search.solve(problem, (len(problem.x) + 1) * whole - known)

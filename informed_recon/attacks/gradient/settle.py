@@ -35,7 +35,8 @@ def settle(activation, x, f, error, labels, bounds):
   homogeneous = np.allclose(twice, 2 * value, atol=1e-12)
   if homogeneous and labels is None:
     return (
-      *(x, f - error),
+      x,
+      f - error,
       "the activation is positively homogeneous: a gradient does not tell how "
       "long a record is; give labels, all responses that a record can have",
     )

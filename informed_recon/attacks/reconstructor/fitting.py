@@ -212,7 +212,13 @@ def _shadows(
     (Standard(*standardise(rows, train)), perceptual), mesh.whole(devices)
   )
   return Shadows(
-    *(rows, records, train, holdout, standard, perceptual, devices),
+    rows,
+    records,
+    train,
+    holdout,
+    standard,
+    perceptual,
+    devices,
     resident=_resident(rows, records, devices),
   )
 

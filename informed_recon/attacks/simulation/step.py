@@ -110,8 +110,10 @@ def make(
 
     linear = marquardt.linearise(here, state.x, _square)
     move, left, count = _damped_least_squares(
-      *(linear, state.damping * linear.curvature),
-      *(search.cg_steps, coarse(state)),
+      linear,
+      state.damping * linear.curvature,
+      search.cg_steps,
+      coarse(state),
     )
     x = state.x + move
     if search.bounds is not None:

@@ -164,7 +164,7 @@ def reconstruct(
     result = solve(problem)
   else:
     result = _weighted(
-      *(solve, problem, class_weight, predictor.classes_, known_y)
+      solve, problem, class_weight, predictor.classes_, known_y
     )
   if not complete and result.identifiable:
     result = result._replace(

@@ -83,7 +83,12 @@ def check(loss, params, known_x, known_y, *, l2, labels, bounds) -> Problem:
   if y.dtype.kind == "f":
     y = y.astype(np.float64)
   problem = Problem(
-    *(loss, params, x, y, float(l2), _labels(labels, y)),
+    loss,
+    params,
+    x,
+    y,
+    float(l2),
+    _labels(labels, y),
     (float(low), float(high)),
   )
   _try(problem)

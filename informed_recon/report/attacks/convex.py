@@ -57,7 +57,7 @@ def verdict(
     cloud.plot(
       np.clip(residual[which], 1e-16, 1e6),
       np.clip(error[which], 1e-32, 1e3),
-      *(".",),
+      ".",
       **dict(ms=3, alpha=0.6, color=colour),
       label=f"{label} ({which.sum()})",
     )
@@ -80,7 +80,7 @@ def verdict(
   curve.plot(
     (trusted & ~right).sum() / (~right).sum(),
     (trusted & right).sum() / right.sum(),
-    *("o",),
+    "o",
     color="#0072b2",
     label="as the attack decides",
   )

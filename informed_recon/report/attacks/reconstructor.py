@@ -76,7 +76,9 @@ def losses(
       if rows[0][key] is None:
         continue
       axis.plot(
-        *(epochs, [row[key] for row in rows], style),
+        epochs,
+        [row[key] for row in rows],
+        style,
         color=palette[name],
         label=f"{name}, {'held out' if key == 'held_loss' else 'training'}",
       )

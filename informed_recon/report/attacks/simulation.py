@@ -139,7 +139,8 @@ def cost(
     budgets = np.unique(np.concatenate([search.spent for search in some]))
     median = [np.median([_at(s, b) for s in some]) for b in budgets]
     axis.plot(
-      *(before[name] + budgets, median),
+      before[name] + budgets,
+      median,
       **dict(color=palette[name], lw=2.2, label=name),
     )
   axis.set_xlabel("runs through training")

@@ -77,7 +77,9 @@ def self_check(
     ):
       if which.any():
         axis.plot(
-          *(stated[which], true[which], marker),
+          stated[which],
+          true[which],
+          marker,
           **dict(color=palette[name], ms=4, alpha=0.7),
           label=f"{name}, {text} ({which.sum()})",
         )

@@ -89,19 +89,23 @@ def _panel(axis, own: pd.DataFrame, attacks, palette) -> None:
         half = stats.sem(logs) * stats.t.ppf(0.975, len(logs) - 1)
       reach.append(mean[-1] * np.abs(np.exp([-half, half]) - 1))
     axis.errorbar(
-      *(at, mean, np.array(reach).T if reach else None),
+      at,
+      mean,
+      np.array(reach).T if reach else None,
       **dict(fmt="o", ms=4, capsize=2, lw=1, color=palette[attack]),
       label=table.title(attack),
     )
   oracle = own.groupby("point").oracle.median().reindex(points)
   axis.plot(
-    *(range(len(points)), oracle),
+    range(len(points)),
+    oracle,
     **dict(color="#333333", ls="--", lw=1),
     label=table.title(effects.ORACLE),
   )
   if baseline in place:
     axis.axvspan(
-      *(place[baseline] - 0.45, place[baseline] + 0.45),
+      place[baseline] - 0.45,
+      place[baseline] + 0.45,
       **dict(color="#f2f2f2", zorder=0),
     )
   accuracy = own.groupby("point").test.mean()

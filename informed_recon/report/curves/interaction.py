@@ -51,13 +51,16 @@ def maps(found: pd.DataFrame) -> Figure:
       part.pivot_table(v, index="l2", columns="steps") for v in ("log", "test")
     )
     image = axis.imshow(
-      *(log, "magma"),
+      log,
+      "magma",
       **dict(vmin=np.log10(effects.FLOOR), vmax=-1, origin="lower"),
     )
     for (i, j), value in np.ndenumerate(log.to_numpy()):
       if np.isfinite(value):
         axis.text(
-          *(j, i, f"{10**value:.2g}\n{100 * test.iloc[i, j]:.0f}%"),
+          j,
+          i,
+          f"{10**value:.2g}\n{100 * test.iloc[i, j]:.0f}%",
           **dict(ha="center", va="center", fontsize=8),
           color="black" if value > -2 else "white",
         )

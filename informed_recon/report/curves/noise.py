@@ -46,7 +46,9 @@ def draw(results: Sequence[Result]) -> tuple[Figure, list[str]]:
       [r["attacks"][name]["identification_ci95"][size] for r in rows]
     ).T
     found.errorbar(
-      *(scales, rate, np.abs(limits - rate)),
+      scales,
+      rate,
+      np.abs(limits - rate),
       **dict(fmt="o-", ms=4, capsize=3, color=palette[name], label=name),
     )
   upper = [r["privacy"]["success_upper"][size]["tight"] for r in rows]

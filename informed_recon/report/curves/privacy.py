@@ -99,7 +99,9 @@ def _success(axis, epsilons, found, attacks, score, palette):
       ]
     ).T
     axis.errorbar(
-      *(epsilons, rate, np.abs(limits - rate)),
+      epsilons,
+      rate,
+      np.abs(limits - rate),
       **dict(fmt="o", ms=4, capsize=3, color=palette[name], label=name),
     )
   uppers = [_uppers(r["privacy"], r["privacy"]["kappa"][score]) for r in found]
@@ -173,7 +175,9 @@ def _errors(axis, epsilons, found, attacks, palette):
     limits = np.array([r[group][name]["mse_mean_ci95"] for r in found]).T
     style = dict(fmt="o-", ms=4) if group == "attacks" else dict(fmt="--")
     axis.errorbar(
-      *(epsilons, mean, np.abs(limits - mean)),
+      epsilons,
+      mean,
+      np.abs(limits - mean),
       **style | dict(color=palette[name], capsize=2),
       label=table.title(name),
     )

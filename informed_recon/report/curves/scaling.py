@@ -57,14 +57,16 @@ def draw(results: Sequence[Result]) -> tuple[Figure, list[str]]:
   axis = figure.add_subplot()
   sizes, oracle, _ = _curve(results, "baselines", ORACLE)
   axis.plot(
-    *(sizes, oracle), color=palette[ORACLE], ls="--", label=table.title(ORACLE)
+    sizes, oracle, color=palette[ORACLE], ls="--", label=table.title(ORACLE)
   )
   sentences = []
   for name in attacks:
     n, error = _points(results, "attacks", name)
     sizes, mean, interval = _curve(results, "attacks", name)
     axis.errorbar(
-      *(sizes, mean, np.abs(interval - mean)),
+      sizes,
+      mean,
+      np.abs(interval - mean),
       **dict(fmt="o", color=palette[name], capsize=3, label=name),
     )
     sentences.append(_says(name, sizes, mean, interval, oracle))

@@ -132,7 +132,10 @@ def effect(
     for name in ("log", "tpr", "test")
   }
   return Effect(
-    *(factor, point, baseline, rows.seed.nunique()),
+    factor,
+    point,
+    baseline,
+    rows.seed.nunique(),
     *(x for pair in differences.values() for x in pair),
     _p_value(rows),
   )

@@ -51,7 +51,8 @@ def write(folder: pathlib.Path, page: pathlib.Path, about: str) -> None:
     files.write(path, lambda file, image=image: file.write(image))
   command = f"informed-recon findings --results={folder} --page={page}"
   text = markdown(
-    *(found, tables.read_targets(folder)),
+    found,
+    tables.read_targets(folder),
     **dict(figure=page.with_suffix(".png").name, maps=_maps(page).name),
     **dict(made_by=command, about=about),
   )
@@ -260,8 +261,10 @@ def _factor(found: pd.DataFrame, factor: str) -> str:
     tpr = part[part.attack == NETWORK].tpr.mean()
     rows.append(
       [
-        *(point, str(part.seed.nunique())),
-        *(f"{100 * part.train.mean():.1f}", f"{100 * part.test.mean():.1f}"),
+        point,
+        str(part.seed.nunique()),
+        f"{100 * part.train.mean():.1f}",
+        f"{100 * part.test.mean():.1f}",
         *cells,
         words.number(part.oracle.mean()),
         "–" if math.isnan(tpr) else f"{100 * tpr:.1f}",

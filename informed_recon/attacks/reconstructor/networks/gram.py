@@ -66,7 +66,9 @@ class Network(nn.Module):
     x = jnp.concatenate(
       [
         *(part.reshape(len(params), -1) for part in parts),
-        *(params[:, : leaf.start], params[:, end:], jnp.log(size)),
+        params[:, : leaf.start],
+        params[:, end:],
+        jnp.log(size),
       ],
       1,
     )
