@@ -309,7 +309,7 @@ def _fitted(results, model, x, y, weight):
 
 
 def _solved(results, problem, constant, known) -> Reconstruction:
-  """The closed form's answer, held against the information."""
+  """The closed form's answer, compared with the information matrix."""
   # The information checks it too, so that the closed form may be less strict.
   several = trust.TOLERANCE_SEVERAL
   found = closed_form.solve(problem._replace(tolerance=several), known)

@@ -15,6 +15,7 @@ claim must therefore be safe to do twice (written atomically, the same bytes).
 
 import collections
 import contextlib
+import dataclasses
 import functools
 import itertools
 import json
@@ -126,30 +127,43 @@ def each(
   """
   left = collections.deque(undone())
   left.rotate(-sum(i < first for i in left))
-  finished, taken = 0, 0  # pieces found so, in a row
-  looks, (pause, longest) = LOOKS, PAUSE
+  met = _Met()
   while left:
     i = left.popleft()
     if done(i):
-      finished += 1
+      met.finished += 1
     else:
       with hold(pieces[i]) as mine:
         if mine and not done(i):
           yield i
       if mine:
-        finished, taken, looks, pause = 0, 0, LOOKS, PAUSE[0]
+        met = _Met()
         continue
       left.append(i)
-      taken += 1
-    if finished + taken >= min(len(left), looks):
-      if not finished:
-        time.sleep(pause * random.uniform(0.5, 1.5))
-        # Nothing is free: ask less, and less often.
-        looks, pause = max(looks // 2, 1), min(2 * pause, longest)
-      else:
+      met.taken += 1
+    if met.finished + met.taken >= min(len(left), met.looks):
+      if met.finished:
         left = collections.deque(undone())
-      finished, taken = 0, 0
+      else:
+        met.wait()
+      met.finished = met.taken = 0
     left.rotate(-random.randrange(len(left) or 1))
+
+
+@dataclasses.dataclass
+class _Met:
+  """What a worker met since it last had a piece of its own."""
+
+  finished: int = 0  # pieces found done, since the last list or pause
+  taken: int = 0  # pieces found claimed by others, likewise
+  looks: int = LOOKS  # pieces to look at before the next list or pause
+  pause: float = dataclasses.field(default_factory=lambda: PAUSE[0])  # seconds
+
+  def wait(self) -> None:
+    """Pauses; nothing is free, so then asks less, and less often."""
+    time.sleep(self.pause * random.uniform(0.5, 1.5))
+    self.looks = max(self.looks // 2, 1)
+    self.pause = min(2 * self.pause, PAUSE[1])
 
 
 def _claim(piece: pathlib.Path, number: int) -> pathlib.Path:

@@ -94,18 +94,18 @@ def reconstruct(
       problem, scale, known[label], label, model, m, noise
     )
 
-  held = min(int(_HELD_OUT * len(picks)) or 1, _MOST_HELD_OUT)
-  truths = x[picks[:held]] / scale
+  apart = min(int(_HELD_OUT * len(picks)) or 1, _MOST_HELD_OUT)
+  truths = x[picks[:apart]] / scale
 
   def error(found, truth):
     return np.sqrt(np.mean((found.z - truth) ** 2))
 
   def test(floor):
     """Errors of held-out shadow models' records, their labels given."""
-    noise = _noise(rho[held:], floor)
+    noise = _noise(rho[apart:], floor)
     found = [
       explain(*of, noise)
-      for of in zip(models[:held], seen[:held], labels[:held], strict=True)
+      for of in zip(models[:apart], seen[:apart], labels[:apart], strict=True)
     ]
     errors = np.array([error(*p) for p in zip(found, truths, strict=True)])
     ratios = errors / np.array([f.spread for f in found])
