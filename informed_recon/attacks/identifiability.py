@@ -67,9 +67,10 @@ def identifiability(
 ) -> dict[str, Identifiability]:
   """How well each view of a release tells k unknown records.
 
-  Of a training function, `seen` is records -> parameters, everything else being
-  known. At a stationary point of a known objective it is the gradient that the
-  unknown records (with labels y) have there,
+  What `seen` is depends on what the adversary knows. If it can run the
+  training, `seen` maps the records to the parameters. If it knows the objective
+  and the parameters are a stationary point of it, `seen` maps the records (with
+  labels y) to their gradient there,
 
     lambda x: jax.grad(
       lambda p: jax.vmap(loss, (None, 0, 0))(p, x, y).sum()
@@ -82,6 +83,10 @@ def identifiability(
     x: (k, *shape) the records, or a guess of them; float64 is kept.
     views: by name; by default `views_of` what is seen.
     spread: τ of each feature, broadcast to x; inf where nothing is known.
+
+  Returns:
+    An `Identifiability` for each view, under its name; errors are in the units
+    of x.
 
   Raises:
     UserError: no finite derivative, a view of nothing, or too many unknowns.

@@ -76,8 +76,9 @@ def reconstruct(
   """Looks for the k records that explain what is seen.
 
   Args:
-    explain: (x (k, d), y (k,)) -> (P,), differentiable in x.
-    seen: b (P,).
+    explain: (x (k, d), y (k,)) -> (P,) what would be seen, differentiable in
+      x; `training` has two such functions.
+    seen: b (P,), what is seen of the release.
     base: (P,) what is seen without the unknown records.
     means: (K, d) what a record of each class looks like on average.
     k: unknown records.
@@ -86,6 +87,11 @@ def reconstruct(
     rounds: of other starts or exchanged labels, at most, where that fails.
     most: steps of the last candidate.
     seed: of what tells records of one class apart at the start.
+
+  Returns:
+    A `Found`. Its records are clipped to the bounds and in no order. Each is
+    vouched for by itself (`identifiable`), and none is where ρ of the whole set
+    is above `EXPLAINED`.
 
   Raises:
     UserError: shapes that do not fit, or fewer equations than unknowns.

@@ -19,8 +19,8 @@ def simulation(train: Callable, known: Records | None):
     known: n - k records, or None.
 
   Returns:
-    (explain, base), as `reconstruct` takes them; base is None where no record
-    is known.
+    (explain, base), as `reconstruct` takes them. Where no record is known base
+    is None; give `reconstruct` the parameters that training starts from.
   """
 
   def flat(x, y):
