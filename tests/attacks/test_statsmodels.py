@@ -79,7 +79,9 @@ def test_recovers_records(name):
       assert found.identifiable and found.checked, found.message
     np.testing.assert_allclose(found.x, X[i], atol=1e-2)
     np.testing.assert_allclose(found.y, y[i], atol=1e-2)
-    assert np.linalg.norm(found.x - X[i]) <= 2 * np.linalg.norm(found.error)
+    # Two standard errors, and what float64 itself leaves.
+    off, stated = np.linalg.norm(found.x - X[i]), np.linalg.norm(found.error)
+    assert off <= 2 * stated + 1e-11
 
 
 def test_the_covariance_checks_what_weights_alone_do_not():

@@ -296,8 +296,9 @@ def test_the_quick_form_runs_and_leaves_the_doors(quick_run, name):
     assert 0 <= low <= row["tpr_at_fpr"]["0.01"] <= high <= 1
   # Pixels lie in [0, 1] and the blind guess is the worst of the three.
   mean_image = results["baselines"]["mean_image"]
-  low, high = mean_image["identification_ci95"]["8"]
-  assert low < 1 / 8 < high
+  if config.split.targets >= 8:
+    low, high = mean_image["identification_ci95"]["8"]
+    assert low < 1 / 8 < high
   assert 0 < oracle["mse_mean"] < mean_image["mse_mean"] < 1
   if results["privacy"]["mechanism"] == "none":  # noise is there to prevent it
     assert all(row["mse_mean"] < mean_image["mse_mean"] for row in informed)
@@ -315,6 +316,8 @@ def test_the_quick_form_leaves_its_files(quick_run, name):
   assert saved == plain
   for line in (workdir / "metrics.jsonl").read_text().splitlines():
     assert json.loads(line)["stage"]
+  if "report" not in config.stages:
+    return
   pictures = sorted(p.name for p in (workdir / "figures").iterdir())
   training = ["training.png"] if "reconstructor" in config.stages else []
   if "evaluate" in config.stages:

@@ -26,6 +26,7 @@ from informed_recon.attacks.convex import (
   missing,
   roots,
   trust,
+  whitened,
 )
 from informed_recon.attacks.convex.columns import placed, sharpened
 from informed_recon.types import Reconstruction, UserError
@@ -145,10 +146,23 @@ def solve(problem: inputs.Problem, known=None, **how) -> Reconstruction:
   """Reconstructs the target of one checked problem; `known` of its columns and
   `how` they are undone are those of `columns.sharpened`."""
   problem = with_rounding(problem)
-  found = _solve(problem)
+  (found,) = _weighed([problem], [_solve(problem)])
   if known is None:
     return found
   return sharpened(problem, found, known, **{"known_x": problem.x} | how)
+
+
+def _weighed(problems, found) -> list[Reconstruction]:
+  """`found` of models that differ in their target alone, with what comes back
+  where the equations are weighed by their errors."""
+  weights, answers = None, []
+  for problem, one in zip(problems, found, strict=True):
+    if whitened.helps(problem, one):
+      if weights is None:
+        weights = whitened.precision_matrix(problem)
+      one = whitened.reconstruct(problem, weights, one)
+    answers.append(one)
+  return answers
 
 
 def _solve(problem: inputs.Problem) -> Reconstruction:
@@ -317,4 +331,5 @@ def reconstruct_many(
       **arguments(problem),
     )
     found = [np.asarray(a) for a in found]
-  return [trust.verdict(*one) for one in zip(models, *found, strict=True)]
+  said = [trust.verdict(*one) for one in zip(models, *found, strict=True)]
+  return _weighed(models, said)

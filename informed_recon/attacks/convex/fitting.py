@@ -102,19 +102,28 @@ def gradient(family: glm.Family, theta, data: Data):
 
 def hessian(family: glm.Family, theta, data: Data):
   """(P, P) Hessian of `loss`."""
-  x = data.x
-  curvature = jax.vmap(jax.jacfwd(family.residual))(x @ theta.T, data.y)
-  K, D = theta.shape
-  pairs = jnp.asarray([(k, m) for k in range(K) for m in range(K)])
+  bend = jax.vmap(jax.jacfwd(family.residual))(data.x @ theta.T, data.y)
+  outputs = len(theta)
+  h = weighted_gram(data.x, bend) + jnp.diag(jnp.tile(data.penalty, outputs))
+  if family is glm.SOFTMAX:
+    free = jnp.diag(1.0 * (data.penalty == 0))
+    h = h + jnp.kron(jnp.ones((outputs, outputs)), free)
+  return h
+
+
+def weighted_gram(x, weights):
+  """sum_i weights_i (x) x_i x_i^T of x (n, D) and symmetric weights (n, K, K):
+  (P, P)."""
+  outputs, width = weights.shape[1], x.shape[1]
+  upper = np.array(np.triu_indices(outputs)).T
   # One (D, D) block at a time: all at once would copy the data K^2 times.
   blocks = jax.lax.map(
-    lambda km: (x * curvature[:, km[0], km[1]][:, None]).T @ x, pairs
+    lambda km: (x * weights[:, km[0], km[1]][:, None]).T @ x, upper
   )
-  h = blocks.reshape(K, K, D, D).transpose(0, 2, 1, 3).reshape(K * D, K * D)
-  h = h + jnp.diag(jnp.tile(data.penalty, K))
-  if family is glm.SOFTMAX:
-    h = h + jnp.kron(jnp.ones((K, K)), jnp.diag(1.0 * (data.penalty == 0)))
-  return h
+  place = np.zeros((outputs, outputs), int)
+  place[tuple(upper.T)] = place[tuple(upper.T[::-1])] = np.arange(len(upper))
+  blocks = blocks[place]  # both triangles: weights and blocks are symmetric
+  return blocks.transpose(0, 2, 1, 3).reshape(outputs * width, -1)
 
 
 @functools.partial(jax.jit, static_argnames="family")

@@ -29,10 +29,7 @@ from informed_recon.types import Reconstruction
 TOLERANCE = 1e-4
 TOLERANCE_SINGLE = 1e-5
 TOLERANCE_COARSE = 1e-2  # weights that were rounded to float32 or less
-# Three classes or more check each feature twice and more; where so many spare
-# equations say how large the errors are, the self-check has little to add
-# (chosen with a look at 1,000 targets of MNIST; docs/results.md has others).
-TOLERANCE_SEVERAL, TOLERANCE_MANY, MANY = 1e-2, 5e-2, 1000
+TOLERANCE_SEVERAL = 1e-2  # three classes or more check each feature twice
 # Largest standard error of a trusted record's features, as a share of their
 # columns' spread: the root mean square over features, and of any one.
 EXPECTED_ERROR, WORST_ERROR = 0.01, 0.03
@@ -57,8 +54,7 @@ def tolerance(problem: inputs.Problem) -> float:
   if problem.precision > 1e-12:
     return TOLERANCE_COARSE
   if _calibrated(problem):
-    outputs, d = problem.weights.shape[-2:]
-    return TOLERANCE_MANY if (outputs - 2) * d >= MANY else TOLERANCE_SEVERAL
+    return TOLERANCE_SEVERAL
   return TOLERANCE if problem.weights.shape[-2] > 1 else TOLERANCE_SINGLE
 
 
