@@ -16,9 +16,11 @@ model is trained.
 `stated` is the median error (MSE) that the attack states of its own answers,
 `self_check` the area under the ROC curve with which that error tells answers of
 an MSE of at most 0.01 from the others. With `--minutes` a row ends with the
-targets that were done by then; `--row` takes some rows alone, by number.
+targets that were done by then; `--row` takes some rows alone, by number. A run
+that is killed goes on with the next row of the same FILE.
 """
 
+import functools
 import time
 
 import jax
@@ -27,7 +29,7 @@ import optax
 from absl import app, flags
 from sklearn import metrics
 
-from bench import printed
+from bench import resumed
 from informed_recon import data, models, prng, splits, tree
 from informed_recon.attacks import stationarity
 from informed_recon.evaluation import baselines, roc
@@ -63,8 +65,13 @@ def main(argv):
     cases = [(500, L2, "elu")] if _TRAINED.value else CONVERGED[:1]
   if _ROW.value:
     cases = [cases[int(row)] for row in _ROW.value]
-  rows = (make(*case, 3 if quick else count) for case in cases)
-  printed(rows, flags.FLAGS.keep)
+  rows = {
+    " ".join(map(str, (make.__name__, *case))): functools.partial(
+      make, *case, 3 if quick else count
+    )
+    for case in cases
+  }
+  resumed(rows, flags.FLAGS.keep)
 
 
 def network(activation: str, width: int, shape):
@@ -107,7 +114,7 @@ def converged(known: int, activation: str, width: int, count: int) -> dict:
     gradients.append(gradient)
     return params
 
-  case = dict(case="converged", known=known, activation=activation, width=width)
+  case = dict(known=known, activation=activation, width=width)
   row = attacked(loss, one, fixed, targets, ids, L2)
   return case | dict(largest_gradient=max(gradients)) | row
 
@@ -128,7 +135,7 @@ def trained(steps: int, l2: float, activation: str, count: int) -> dict:
     row = train(prng.root(0), fixed, Records(x, y), np.int32(i), hparams)
     return tree.unflatten(row, like)
 
-  case = dict(case="trained", steps=steps, l2=l2, activation=activation)
+  case = dict(steps=steps, l2=l2, activation=activation)
   return case | attacked(loss, one, fixed, targets, ids, l2)
 
 
