@@ -18,6 +18,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from tqdm import tqdm
 
 from informed_recon.attacks.convex import (
   glm,
@@ -155,14 +156,15 @@ def solve(problem: inputs.Problem, known=None, **how) -> Reconstruction:
 def _weighed(problems, found) -> list[Reconstruction]:
   """`found` of models that differ in their target alone, with what comes back
   where the equations are weighed by their errors."""
-  weights, answers = None, []
-  for problem, one in zip(problems, found, strict=True):
-    if whitened.helps(problem, one):
-      if weights is None:
-        weights = whitened.precision_matrix(problem)
-      one = whitened.reconstruct(problem, weights, one)
-    answers.append(one)
-  return answers
+  found = list(found)
+  again = [
+    i for i, one in enumerate(zip(problems, found)) if whitened.helps(*one)
+  ]
+  if again:
+    weights = whitened.precision_matrix(problems[again[0]])
+    for i in tqdm(again, desc="weigh", unit="model", disable=len(again) < 10):
+      found[i] = whitened.reconstruct(problems[i], weights, found[i])
+  return found
 
 
 def _solve(problem: inputs.Problem) -> Reconstruction:

@@ -72,7 +72,7 @@ def _expected(problem: inputs.Problem, error) -> float:
   return float(np.sqrt(np.mean(share**2)))
 
 
-def precision_matrix(problem: inputs.Problem) -> np.ndarray:
+def precision_matrix(problem: inputs.Problem) -> jax.Array:
   """C^-1, (K D, K D), of each output's D = d + 1 weights, the intercept last.
 
   Memory: three matrices of that size. Models that differ in their target alone
@@ -96,7 +96,9 @@ def precision_matrix(problem: inputs.Problem) -> np.ndarray:
   c, failed = linalg.lapack.dpotri(c, lower=1, overwrite_c=1)
   if failed:
     raise np.linalg.LinAlgError("the errors' covariance is singular")
-  return np.tril(c) + np.tril(c, -1).T
+  c += np.tril(c, -1).T - np.triu(c, 1)
+  with jax.enable_x64(True):
+    return jnp.asarray(c)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -129,7 +131,6 @@ def reconstruct(
   """
   outputs, d = problem.weights.shape
   with jax.enable_x64(True):
-    weights = jnp.asarray(weights)
     given = (problem.x, problem.y, problem.sample_weight)
     released = (problem.weights, problem.intercept)
     (m, m0), _ = missing.gradient(
