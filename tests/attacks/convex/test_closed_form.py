@@ -185,7 +185,7 @@ def test_weights_rounded_to_float32(family, K):
   for seed in range(4):
     rng = np.random.default_rng(seed)
     # Rounding every weight moves every record's gradient: many, large errors.
-    n = 4000
+    n = 8000
     x, y, labels = sample(family, rng, n, 6, K)
     x = x.astype(np.float32)
     weights, intercept = fit(family, x.astype(float), y, np.ones(n), 1.0)
