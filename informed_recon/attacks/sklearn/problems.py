@@ -16,6 +16,7 @@ from informed_recon.types import UserError
 # tolerance.
 COUNTED = ("lsqr", "newton-cg", "newton-cholesky", "sag", "saga")
 UNTOLD, LOOSER = "sparse_cg", 100.0
+GAPS = 1000.0  # between fits that ended in a like place, by their duality gaps
 
 
 def _signs(classes, known_y, n_outputs):
@@ -99,8 +100,14 @@ def leftover(predictor, x, y, sample_weight=None):
       fitted = like.fit(x[keep], y[keep], **given)
       steps = _steps(predictor) if hasattr(fitted, "n_iter_") else 0
       if steps and _steps(fitted) > steps:
-        fitted = base.clone(like).set_params(max_iter=steps)
-        fitted.fit(x[keep], y[keep], **given)
+        fewer = base.clone(like).set_params(max_iter=steps)
+        fewer.fit(x[keep], y[keep], **given)
+        # Unless the release found its active features that much sooner.
+        gap, released = (
+          getattr(e, "dual_gap_", 0.0) for e in (fewer, predictor)
+        )
+        if gap <= GAPS * released:
+          fitted = fewer
       # Which solver "auto" takes depends on how the records were stored.
       taken = getattr(predictor, "solver_", None)
       if taken and taken != fitted.solver_:
