@@ -160,8 +160,8 @@ def _weighed(problems, found) -> list[Reconstruction]:
   again = [
     i for i, one in enumerate(zip(problems, found)) if whitened.helps(*one)
   ]
-  if again:
-    weights = whitened.precision_matrix(problems[again[0]])
+  weights = whitened.precision_matrix(problems[again[0]]) if again else None
+  if weights is not None:
     for i in tqdm(again, desc="weigh", unit="model", disable=len(again) < 10):
       found[i] = whitened.reconstruct(problems[i], weights, found[i])
   return found

@@ -72,11 +72,11 @@ def _expected(problem: inputs.Problem, error) -> float:
   return float(np.sqrt(np.mean(share**2)))
 
 
-def precision_matrix(problem: inputs.Problem) -> jax.Array:
+def precision_matrix(problem: inputs.Problem) -> jax.Array | None:
   """C^-1, (K D, K D), of each output's D = d + 1 weights, the intercept last.
 
   Memory: three matrices of that size. Models that differ in their target alone
-  share it.
+  share it. None where C is singular to rounding.
   """
   theta = np.column_stack([problem.weights, problem.intercept])
   data = fitting.Data(
@@ -92,11 +92,17 @@ def precision_matrix(problem: inputs.Problem) -> jax.Array:
   del hessian
   diagonal = np.einsum("ii->i", c)
   diagonal += sums.ravel() + 1e-12 * np.mean(diagonal)
-  c, _ = linalg.lapack.dpotrf(c, lower=1, overwrite_a=1)
-  c, failed = linalg.lapack.dpotri(c, lower=1, overwrite_c=1)
+  size = np.sqrt(diagonal)  # columns may have any units
+  c /= size
+  c /= size[:, None]
+  diagonal += 1e-13
+  c, failed = linalg.lapack.dpotrf(c, lower=1, overwrite_a=1)
   if failed:
-    raise np.linalg.LinAlgError("the errors' covariance is singular")
+    return None
+  c, _ = linalg.lapack.dpotri(c, lower=1, overwrite_c=1)
   c += np.tril(c, -1).T - np.triu(c, 1)
+  c /= size
+  c /= size[:, None]
   with jax.enable_x64(True):
     return jnp.asarray(c)
 
@@ -124,6 +130,8 @@ def reconstruct(
 ) -> Reconstruction:
   """The answer that `found` becomes by weighing its equations with C^-1.
 
+  It is `found` itself where the new one may not be vouched for either.
+
   Args:
     problem: one released model.
     weights: (K D, K D) of `precision_matrix`.
@@ -138,36 +146,27 @@ def reconstruct(
     )
     g = jnp.column_stack([m, m0]) / problem.target_weight
     start = np.clip(found.x, problem.x.min(axis=0), problem.x.max(axis=0))
-    order = np.asarray(
-      _likely(problem.family, weights, g, released, start, problem.codes)
-    )[:2]
-    fits = [
-      tuple(
-        map(
-          np.asarray,
-          _fit(
-            problem.family, weights, g, released, start, problem.codes[code]
-          ),
-        )
-      )
-      for code in order
-    ]
+    likely = _likely(problem.family, weights, g, released, start, problem.codes)
+    order = np.asarray(likely)[:2]
+    fits = jax.device_get(
+      [
+        _fit(problem.family, weights, g, released, start, problem.codes[code])
+        for code in order
+      ]
+    )
   best = min(range(len(fits)), key=lambda i: fits[i][2])
   x, error, left = fits[best]
   spare = outputs * (d + 1) - d
   unit = float(left) / spare  # variance of the errors, in that of C
   error = error * np.sqrt(unit)
-  reasons = trust.too_uncertain(problem, error)
-  if not unit <= LEFT:
-    reasons.append(
-      "what the record leaves of the missing gradient is not rounding: the "
-      "weights are not at the optimum (stopped early?), or the known records "
-      "or the penalty are not those of the training"
-    )
   others = [fit[2] for i, fit in enumerate(fits) if i != best]
-  if any(not other - left > RULED_OUT * unit for other in others):
-    reasons.append("two labels explain the missing gradient about as well")
-  if reasons:
+  if (
+    not np.all(np.isfinite(error))
+    or trust.too_uncertain(problem, error)
+    # Not rounding: stopped early, or other records or another penalty.
+    or not unit <= LEFT
+    or any(not other - left > RULED_OUT * unit for other in others)
+  ):
     return found
   label = problem.labels[int(order[best])]
   return found._replace(
