@@ -160,10 +160,10 @@ def _weighed(problems, found) -> list[Reconstruction]:
   again = [
     i for i, one in enumerate(zip(problems, found)) if whitened.helps(*one)
   ]
-  weights = whitened.precision_matrix(problems[again[0]]) if again else None
-  if weights is not None:
+  inverse = whitened.precision_matrix(problems[again[0]]) if again else None
+  if inverse is not None:
     for i in tqdm(again, desc="weigh", unit="model", disable=len(again) < 10):
-      found[i] = whitened.reconstruct(problems[i], weights, found[i])
+      found[i] = whitened.reconstruct(problems[i], inverse, found[i])
   return found
 
 

@@ -28,7 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import linalg
 
-from informed_recon.attacks.convex import fitting, inputs, missing, trust
+from informed_recon.attacks.convex import fitting, glm, inputs, missing, trust
 from informed_recon.types import Reconstruction
 
 # Equations to spare at least, and coefficients at most: C has the square of
@@ -42,7 +42,7 @@ HOPELESS = 0.3
 LEFT = 25.0
 # Another label is ruled out where it leaves this many times more, in variances.
 RULED_OUT = 30.0
-STEPS = 15
+STEPS = 15  # at most, of one label
 
 
 def helps(problem: inputs.Problem, found: Reconstruction) -> bool:
@@ -55,8 +55,8 @@ def helps(problem: inputs.Problem, found: Reconstruction) -> bool:
   outputs, d = problem.weights.shape[-2:]
   return bool(
     not found.identifiable
+    and problem.family is glm.SOFTMAX  # nothing else was tried
     and problem.intercept is not None
-    and len(problem.codes)
     and (outputs - 2) * d >= MANY
     and outputs * (d + 1) <= MOST
     and problem.precision <= 1e-12
@@ -126,7 +126,7 @@ def _parts(family, theta, data, sample_weight):
 
 
 def reconstruct(
-  problem: inputs.Problem, weights, found: Reconstruction
+  problem: inputs.Problem, inverse, found: Reconstruction
 ) -> Reconstruction:
   """The answer that `found` becomes by weighing its equations with C^-1.
 
@@ -134,7 +134,7 @@ def reconstruct(
 
   Args:
     problem: one released model.
-    weights: (K D, K D) of `precision_matrix`.
+    inverse: (K D, K D) of `precision_matrix`.
     found: what the closed form computed, the point to start from.
   """
   outputs, d = problem.weights.shape
@@ -146,11 +146,11 @@ def reconstruct(
     )
     g = jnp.column_stack([m, m0]) / problem.target_weight
     start = np.clip(found.x, problem.x.min(axis=0), problem.x.max(axis=0))
-    likely = _likely(problem.family, weights, g, released, start, problem.codes)
+    likely = _likely(problem.family, inverse, g, released, start, problem.codes)
     order = np.asarray(likely)[:2]
     fits = jax.device_get(
       [
-        _fit(problem.family, weights, g, released, start, problem.codes[code])
+        _fit(problem.family, inverse, g, released, start, problem.codes[code])
         for code in order
       ]
     )
@@ -181,10 +181,10 @@ def reconstruct(
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _likely(family, weights, g, released, x, codes):
+def _likely(family, inverse, g, released, x, codes):
   """The codes, the likeliest first: by the sign that each output's residual has
   under them, beside the residuals that fit g best at x."""
-  along = _by_output(weights, jnp.append(x, 1.0))
+  along = _by_output(inverse, jnp.append(x, 1.0))
   known = _each_output(along, jnp.append(x, 1.0))
   r = jnp.linalg.solve(known, along.T @ g.ravel())
   h = released[0] @ x + released[1]
@@ -192,10 +192,10 @@ def _likely(family, weights, g, released, x, codes):
   return jnp.argsort(-(signs @ r) / jnp.sum(jnp.abs(r)))
 
 
-def _by_output(weights, x):
+def _by_output(inverse, x):
   """C^-1 times x in each output's place, (P, K)."""
-  outputs = len(weights) // len(x)
-  return weights @ jnp.kron(jnp.eye(outputs), x[:, None])
+  outputs = len(inverse) // len(x)
+  return inverse @ jnp.kron(jnp.eye(outputs), x[:, None])
 
 
 def _each_output(columns, x):
@@ -204,12 +204,10 @@ def _each_output(columns, x):
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _fit(family, weights, g, released, x, code):
+def _fit(family, inverse, g, released, x, code):
   """The record of one label: x (d,), its errors (d,) and the criterion ()."""
   w, b = released
-  d = w.shape[1]
-
-  outputs = len(w)
+  outputs, d = w.shape
 
   def linear(x):
     def residual(x):
@@ -220,7 +218,7 @@ def _fit(family, weights, g, released, x, code):
   def at(x):
     """What x leaves of g, weighed, and the criterion."""
     off = (g - jnp.outer(linear(x)[0], jnp.append(x, 1.0))).ravel()
-    weighed = weights @ off
+    weighed = inverse @ off
     return weighed.reshape(g.shape), off @ weighed
 
   def slope(x, weighed):
@@ -231,11 +229,11 @@ def _fit(family, weights, g, released, x, code):
     """J^T C^-1 J of J = r (x) 1 + x~ dr/dx."""
     r, bend = linear(x)
     own = jnp.append(x, 1.0)
-    columns = weights.reshape(-1, outputs, d + 1)
+    columns = inverse.reshape(-1, outputs, d + 1)
     mixed = sum(r[k] * columns[:, k] for k in range(outputs))[:, :d]
     square = jnp.tensordot(r, mixed.reshape(outputs, d + 1, d), 1)[:d]
     cross = _each_output(mixed, own).T @ bend
-    both = _each_output(_by_output(weights, own), own)
+    both = _each_output(_by_output(inverse, own), own)
     return square + cross + cross.T + bend.T @ both @ bend
 
   def step(state):

@@ -98,7 +98,7 @@ def leftover(predictor, x, y, sample_weight=None):
       like.set_params(tol=LOOSER * like.tol)
     try:
       fitted = like.fit(x[keep], y[keep], **given)
-      steps = _steps(predictor) if hasattr(fitted, "n_iter_") else 0
+      steps = _steps(predictor)
       if steps and _steps(fitted) > steps:
         fewer = base.clone(like).set_params(max_iter=steps)
         fewer.fit(x[keep], y[keep], **given)
