@@ -2,7 +2,8 @@
 
 L-BFGS finds the basin; Newton steps by conjugate gradients within a trust
 region (Nocedal and Wright 2006, §4.1, §7.2) then take the gradient down to what
-float64 allows. Both are SciPy's.
+float64 allows. Where they creep along a flat valley, L-BFGS goes on to a
+smaller gradient and Newton steps follow again. Both are SciPy's.
 """
 
 import functools
@@ -15,8 +16,8 @@ from scipy import optimize
 
 from informed_recon.training import microbatch
 
-BASIN = 1e-4  # gradient norm at which Newton steps take over
-MOST_STEPS = 5000
+BASINS = 1e-6, 1e-8, 1e-10  # largest entry at which Newton steps take over
+MOST_STEPS, MOST_NEWTON_STEPS = 10_000, 30
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -80,19 +81,24 @@ def minimise(loss, params, x, y, *, l2=0.0, tolerance=1e-9):
         _curvature(loss, unravel(theta), x, y, l2, unravel(jnp.asarray(v)))
       )
 
-    near = optimize.minimize(
-      fun,
-      np.asarray(start),
-      jac=True,
-      method="L-BFGS-B",
-      options=dict(maxiter=MOST_STEPS, maxcor=30, gtol=BASIN / 100, ftol=0),
-    ).x
-    end = optimize.minimize(
-      fun,
-      near,
-      jac=True,
-      hessp=hessp,
-      method="trust-ncg",
-      options=dict(gtol=tolerance, maxiter=100),
-    )
-    return unravel(jnp.asarray(end.x)), float(np.linalg.norm(end.jac))
+    theta = np.asarray(start)
+    for basin in BASINS:
+      near = optimize.minimize(
+        fun,
+        theta,
+        jac=True,
+        method="L-BFGS-B",
+        options=dict(maxiter=MOST_STEPS, maxcor=30, gtol=basin, ftol=0),
+      ).x
+      end = optimize.minimize(
+        fun,
+        near,
+        jac=True,
+        hessp=hessp,
+        method="trust-ncg",
+        options=dict(gtol=tolerance, maxiter=MOST_NEWTON_STEPS),
+      )
+      theta, short = end.x, float(np.linalg.norm(end.jac))
+      if short <= tolerance:
+        break
+    return unravel(jnp.asarray(theta)), short
