@@ -12,6 +12,10 @@ cross-entropy follows the abstract of Mendonça, Maroto, Frossard, Diniz (2023,
 arXiv 2301.04472); nothing else of their method was at hand, and no reproduction
 is claimed. A fraction of 1 is adversarial training of all, of 0 plain training,
 by the very operations of `none`. No draw is random but the batches' order.
+
+The moves are signs, which are flat: the derivative of the training in a record
+is that of x' = x + const where no bound cuts it off, and so simulated training
+can follow it.
 """
 
 import dataclasses
@@ -93,7 +97,7 @@ def attack(model: Model, params, x, y, options: Options) -> jax.Array:
     moved = moved + length * jnp.sign(jax.grad(loss)(moved))
     return jnp.clip(moved, low, high), None
 
-  return jax.lax.stop_gradient(jax.lax.scan(advance, x, None, length=steps)[0])
+  return jax.lax.scan(advance, x, None, length=steps)[0]
 
 
 def statement(privacy: dict, steps: int) -> dict:

@@ -92,6 +92,34 @@ def test_attacks_stay_in_bounds_and_more_steps_do_more(mlp, make_records):
   assert many.mean() >= one.mean() - 1e-4
 
 
+def test_training_can_be_followed_through_the_attacks(mlp, make_records):
+  """Simulation needs the weights' derivative in a record that is only ever seen
+  attacked: that of a central difference."""
+  options = dict(fraction=1.0, mix=1.0, radius=0.05)
+  recipe = Recipe(5, mechanism="robust", mechanism_options=options)
+  train = loop.make_train(mlp, recipe)
+  keys = ensemble.model_keys(ROOT, ensemble.Threat(), 7)
+  with jax.enable_x64(True):
+    fixed, targets = (
+      Records(np.float64(r.x), r.y)
+      for r in (make_records(8), make_records(1, seed=1))
+    )
+    target = Records(0.1 + 0.8 * targets.x[0], targets.y[0])
+
+    @jax.jit
+    def weights(x):
+      hparams = HParams(0.3, 1e-3)
+      return tree.flatten(train(keys, fixed, Records(x, target.y), hparams))
+
+    way = np.random.default_rng(0).normal(size=target.x.shape)
+    way, h = way / np.linalg.norm(way), 2e-3  # of float32
+    _, slope = jax.jvp(weights, (target.x,), (way,))
+    ahead, behind = (weights(target.x + s * h * way) for s in (1, -1))
+    expected = (np.asarray(ahead) - behind) / (2 * h)
+  assert np.linalg.norm(expected) > 1e-4
+  assert np.linalg.norm(slope - expected) <= 0.03 * np.linalg.norm(expected)
+
+
 @pytest.mark.parametrize(
   ("options", "message"),
   [
