@@ -215,8 +215,10 @@ def _guard(main: Callable, argv: Sequence[str]) -> None:
 
 
 def _last_line(error: Exception) -> str:
-  """The point of a message that may carry a whole traceback."""
-  return str(error).strip().splitlines()[-1].strip()
+  """The point of a message that may carry a whole traceback, whose last line
+  begins with the error's type."""
+  line = str(error).strip().splitlines()[-1].strip()
+  return re.sub(r"^(\w+\.)*\w+Error: ", "", line)
 
 
 def _stop(text: str) -> None:
