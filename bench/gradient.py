@@ -16,7 +16,7 @@ their largest length. Both layers' gradients are seen, in float64.
 
 Where signs or lengths are open (tanh without bounds, ReLU with two roots) and
 the answer is not vouched for, the nearest of the batches with the same gradient
-counts.
+counts. A run that is killed goes on with the next row of the same FILE.
 """
 
 import functools
@@ -28,7 +28,7 @@ import numpy as np
 from absl import app, flags
 from scipy import optimize, stats
 
-from bench import printed
+from bench import resumed
 from informed_recon import data
 from informed_recon.attacks import gradient
 from informed_recon.attacks.gradient import moments
@@ -39,6 +39,7 @@ flags.DEFINE_string("keep", "", "file for the rows as well")
 ACTIVATIONS = dict(tanh=jnp.tanh, relu=jax.nn.relu)
 ENOUGH = 1e-4  # MSE at which a record is found
 UNITS = 2000
+RATE_SIZE = 3
 SIZES = (2, 4, 8, 10)
 RATE_UNITS = tuple(1000 * 4**k for k in range(6))
 TRIES = 8  # starts a batch, at most
@@ -48,20 +49,26 @@ STARTS = dict(tanh=("tensor", "random"), relu=("patterns", "tensor", "random"))
 def main(argv):
   del argv
   quick = flags.FLAGS.quick
-  count = 2 if quick else _BATCHES.value
-  printed(rows(quick, count), flags.FLAGS.keep)
+  resumed(rows(quick, 2 if quick else _BATCHES.value), flags.FLAGS.keep)
 
 
 def rows(quick, count):
+  """Case -> what measures it."""
+  cases = {}
   for activation in ACTIVATIONS:
     units = RATE_UNITS[:3] if quick else RATE_UNITS
-    yield rate(activation, units, count if quick else 3 * count)
+    cases[f"rate, {activation}, batch {RATE_SIZE}"] = functools.partial(
+      rate, activation, units, count if quick else 3 * count
+    )
+  units = 500 if quick else UNITS
   for source in ("gaussian", "mnist")[: 1 if quick else 2]:
     for activation in ACTIVATIONS:
       for size in (2,) if quick else SIZES:
         for start in STARTS[activation]:
-          units = 500 if quick else UNITS
-          yield found(source, activation, size, units, start, count)
+          given = source, activation, size, units, start, count
+          name = f"{source}, {activation}, batch {size}, {start}"
+          cases[name] = functools.partial(found, *given)
+  return cases
 
 
 @functools.cache
@@ -95,7 +102,7 @@ def drawn(source: str, activation: str, size: int, units: int, seed: int):
 def rate(activation: str, units, count: int) -> dict:
   """Sines of the angles to the tensor's directions, of 3 Gaussian records in
   their span, whose dimension is all that counts."""
-  size, errors, of_moments = 3, [], []
+  size, errors, of_moments = RATE_SIZE, [], []
   act = ACTIVATIONS[activation]
   order = 3 if activation == "tanh" else 4
   coefficient = moments.coefficient(act, order)
@@ -134,7 +141,6 @@ def rate(activation: str, units, count: int) -> dict:
     )
 
   return dict(
-    case=f"rate, {activation}, batch {size}",
     units=list(units),
     moment=fitted(of_moments),
     sine=fitted(errors),
@@ -163,7 +169,6 @@ def found(source, activation, size, units, start, count) -> dict:
   vouched = np.array([b.identifiable for b in answers])
   interval = stats.binomtest(int(right.sum()), count).proportion_ci()
   return dict(
-    case=f"{source}, {activation}, batch {size}, {start}",
     units=units,
     batches=count,
     found=int(right.sum()),
