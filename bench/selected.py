@@ -72,7 +72,9 @@ def rows(folder: pathlib.Path):
 def mse(workdir: pathlib.Path) -> np.ndarray:
   """The reconstructor's error of each target."""
   with (workdir / "evaluation" / "per_target.csv").open() as file:
-    return np.array([float(row["bilinear/mse"]) for row in csv.DictReader(file)])
+    return np.array(
+      [float(row["bilinear/mse"]) for row in csv.DictReader(file)]
+    )
 
 
 def selected(config, workdir) -> np.ndarray:
@@ -98,9 +100,9 @@ def selected(config, workdir) -> np.ndarray:
 
   targets, ids = experiment.records("targets"), experiment.split.targets
   one = jax.jit(one)
-  return np.array([
-    int(one(Records(x, y), np.uint32(i))) for x, y, i in zip(*targets, ids)
-  ])
+  return np.array(
+    [int(one(Records(x, y), np.uint32(i))) for x, y, i in zip(*targets, ids)]
+  )
 
 
 def correlation(a, b) -> float:

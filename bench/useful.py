@@ -114,7 +114,8 @@ def measured(config, model, train, loss, parts, records, number: int) -> dict:
   noise = left @ left / len(left) / known.var(0).mean()
   back = vectors.T @ (known.mean(0) - x.ravel())
   moves = dict(
-    least_squares=along / values, shrunk=(along + noise * back) / (values + noise)
+    least_squares=along / values,
+    shrunk=(along + noise * back) / (values + noise),
   )
   moves = {name: vectors @ move for name, move in moves.items()}
   oracle = baselines.nearest_neighbour_oracle(x[None], fixed.x).mse[0]

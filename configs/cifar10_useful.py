@@ -1,12 +1,12 @@
 """Colour images out of a network worth releasing: what the attacks get.
 
 CIFAR-10, 5,000 fixed records, a convolutional network trained as one would:
-1,500 mini-batches of 100 (30 epochs), SGD with momentum, cosine schedule, weight
-decay 3e-3; half of new images are classified right. Initial weights and batch
-order are secret; 32 targets of unknown label, no shadow model. `:known` has the
-simulation attack in place of that on stationarity, for the adversary who knows
-initial weights and order; both want an accelerator. Needs the TFDS set
-`cifar10`.
+1,500 mini-batches of 100 (30 epochs), SGD with momentum, cosine schedule,
+weight decay 3e-3; half of new images are classified right. Initial weights and
+batch order are secret; 32 targets of unknown label, no shadow model. `:known`
+has the simulation attack in place of that on stationarity, for the adversary
+who knows initial weights and order; both want an accelerator. Needs the TFDS
+set `cifar10`.
 
 Measured: docs/stationarity.md has, by `bench.useful`, what its released models
 can give away.

@@ -104,6 +104,7 @@ SIMULATION = dict(
   converged=1e-4,
   prior_weight=0.0,  # of a Gaussian image prior; the variance of noise in θ
   search_keys=False,  # tries the draws that threat does not share
+  search_rate=0.0,  # the learning rate is off by at most this share, and sought
 )
 
 

@@ -70,6 +70,13 @@ def _fine_tuned(steps):
   return {str(steps): more | {"training.steps": 100 + steps}}
 
 
+# The recipe is known but for the rate, within a fifth: simulation seeks it too.
+_RATE_SOUGHT = {
+  "simulations.simulation.search_rate": 0.2,
+  "simulations.simulation.starts": ("class_means",),  # the network is misled
+  "simulations.simulation.steps": 40,
+}
+
 _MNIST = {"data.source": "tfds", "data.name": "mnist"}
 
 # name -> (label of the baseline, label of each other point -> its overrides).
@@ -99,6 +106,8 @@ FACTORS = {
     {
       "rate +10%": {"truth.rate": 1.1},
       "rate -10%": {"truth.rate": 0.9},
+      "rate +10%, sought": {"truth.rate": 1.1} | _RATE_SOUGHT,
+      "rate -10%, sought": {"truth.rate": 0.9} | _RATE_SOUGHT,
       "one epoch more": {"truth.more_steps": 1},
       "other seed": {"truth.other_seed": True},
     },

@@ -35,7 +35,9 @@ def errors(
 
 
 def tpr_at_fpr(own: np.ndarray, null: np.ndarray, fpr: float) -> float:
-  """Largest TPR(τ) over thresholds with FPR(τ) ≤ fpr."""
+  """Largest TPR(τ) over thresholds with FPR(τ) ≤ fpr; NaN without nulls."""
+  if not null.size:
+    return float("nan")
   allowed = int(np.floor(fpr * null.size))
   if allowed >= null.size:
     return 1.0

@@ -68,7 +68,10 @@ def identified(
 def recognised(
   truth: np.ndarray, guess: np.ndarray, fprs: Sequence[float]
 ) -> dict:
-  """TPR at each false-positive rate; see `evaluation.roc`."""
+  """TPR at each false-positive rate; see `evaluation.roc`. Of one target
+  nothing: no other's weights are there to compare with."""
+  if len(truth) < 2:
+    return {}
   own, null = roc.errors(truth, guess)
   return dict(
     tpr_at_fpr={f"{f:g}": roc.tpr_at_fpr(own, null, f) for f in fprs},

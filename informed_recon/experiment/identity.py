@@ -5,6 +5,7 @@ import ast
 import hashlib
 import inspect
 import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from types import ModuleType
@@ -41,6 +42,7 @@ IDLE = {
   "release.layers": "",
   "release.format": "float32",
   "release.pruned": 0.0,
+  "simulations.*.search_rate": 0.0,  # of each entry
 }
 
 
@@ -93,10 +95,15 @@ def flatten(config: ConfigDict, group: str = "") -> dict[str, Any]:
     if stage not in plain.get("stages", ()):
       plain.pop(own, None)  # likewise
   flat = walk("", {group: plain[group]} if group else plain)
-  flat = {k: v for k, v in flat.items() if k not in IDLE or v != IDLE[k]}
+  flat = {k: v for k, v in flat.items() if not _idle(k, v)}
   if OTHERS & flat.keys():
     flat["truth.others"] = "unused"  # of old runs: records of split.accuracy
   return flat
+
+
+def _idle(path: str, value: Any) -> bool:
+  path = re.sub(r"^simulations\.[^.]+", "simulations.*", path)
+  return path in IDLE and value == IDLE[path]
 
 
 def code_hash(roots: Iterable[ModuleType]) -> str:

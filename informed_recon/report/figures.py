@@ -154,10 +154,13 @@ def roc_curves(
   guesses: Mapping[str, np.ndarray],
   palette: Mapping[str, str],
 ) -> Figure:
-  """TPR against FPR: the target's own weights against another's."""
+  """TPR against FPR: the target's own weights against another's. Who has
+  answered for one target alone has no curve."""
   figure = Figure(figsize=SIZE, layout="constrained")
   axis = figure.add_subplot()
   for name, guess in guesses.items():
+    if len(guess) < 2:
+      continue
     fpr, tpr = roc.curve(*roc.errors(truth[: len(guess)], guess))
     label = table.title(name)
     axis.plot(fpr, tpr, label=label, color=palette[name], lw=2)

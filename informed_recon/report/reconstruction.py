@@ -245,7 +245,7 @@ def _tiles(results: Mapping, best: str) -> Sequence[tuple[str, str, str]]:
       f"nearest-neighbour oracle {table.number(oracle['mse_mean'])}",
     ),
   ]
-  for fpr, tpr in row["tpr_at_fpr"].items():
+  for fpr, tpr in row.get("tpr_at_fpr", {}).items():
     what = f"TPR at an FPR of {float(fpr):.3g}"
     tiles.append((f"{tpr:.1%}", what, "recognised as leaked"))
   for m, rate in list(row["identification"].items())[-1:]:

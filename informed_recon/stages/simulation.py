@@ -13,6 +13,11 @@ from informed_recon.storage import answers, files
 from informed_recon.training import ensemble, release
 from informed_recon.types import Answers, Records, UserError
 
+# Settings of an entry that are not the search's own.
+_OF_THE_STAGE = (
+  *("starts", "targets", "sample", "prior_weight"),
+  *("search_keys", "search_rate"),
+)
 CLASS_MEANS = "class_means"  # starts: the mean known record of every class
 
 
@@ -45,6 +50,15 @@ def check(experiment: Experiment) -> None:
       raise UserError(
         f"simulations.{name} needs starts, and targets and prior_weight of at "
         "least 0"
+      )
+    if spec.search_rate and spec.prior_weight:
+      raise UserError(
+        f"simulations.{name}: search_rate and prior_weight do not go together"
+      )
+    if not 0 <= spec.search_rate < 1:
+      raise UserError(
+        f"simulations.{name}.search_rate must lie in [0, 1), "
+        f"got {spec.search_rate}"
       )
   if config.perf.simulation_batch < 1:
     raise UserError(
@@ -80,12 +94,21 @@ def _attack(experiment: Experiment, name: str) -> Answers:
     if spec.prior_weight:
       records = experiment.adversary_records().x
       prior = attack.gaussian_prior(records, spec.prior_weight)
-    searched = attack.reconstruct(
-      _simulate(experiment, spec.sample),
+    given = (
       experiment.records("fixed"),
       _releases(experiment, count, spec.search_keys),
       _candidates(experiment, spec.starts),
       _search(experiment, name),
+    )
+    simulate = _simulate(experiment, spec.sample)
+    sought = None
+    if spec.search_rate:
+      train = _at_rate(experiment, spec.sample)
+      sought = attack.sought(train, *given, spec.search_rate)
+      simulate, given = sought.simulate, (given[0], *sought[1:4])
+    searched = attack.reconstruct(
+      simulate,
+      *given,
       prior=prior,
       batch=experiment.config.perf.simulation_batch,
       skip=frozenset(done),
@@ -96,6 +119,10 @@ def _attack(experiment: Experiment, name: str) -> Answers:
     ) as bar:
       found = sum(answer["explained"] for answer in done.values())
       for i, answer in bar:
+        rate = {}
+        if sought is not None:
+          answer, ratio = sought.split(answer)
+          rate = dict(rate_found=ratio)
         done[i] = answer._asdict()
         files.write_arrays(paths[i], **done[i])
         found += answer.explained
@@ -106,6 +133,7 @@ def _attack(experiment: Experiment, name: str) -> Answers:
           target=i,
           residual=answer.residual,
           passes=answer.passes,
+          **rate,
         )
   x, y, residual, passes, explained = (
     np.stack([done[i][key] for i in range(count)])
@@ -116,14 +144,24 @@ def _attack(experiment: Experiment, name: str) -> Answers:
 
 def _search(experiment: Experiment, name: str) -> attack.Search:
   spec = experiment.config.simulations[name].to_dict()
-  for key in ("starts", "targets", "sample", "prior_weight", "search_keys"):
-    del spec[key]
+  for key in _OF_THE_STAGE:
+    spec.pop(key, None)
   return attack.Search(**spec)
 
 
 def _simulate(experiment: Experiment, sample: int = 0) -> attack.Simulate:
   """The released model's training, without the noise nobody can know; its
   derivative by a sample of the fixed set, or by all of it."""
+  train = _at_rate(experiment, sample)
+
+  def simulate(fixed, target, model_id):
+    return train(fixed, target, model_id, 1.0)
+
+  return simulate
+
+
+def _at_rate(experiment: Experiment, sample: int):
+  """The same at another learning rate, over the one believed."""
   _, hparams = experiment.training()
   hparams = hparams._replace(noise_multiplier=0.0)
   remat = experiment.config.perf.simulation_remat
@@ -135,10 +173,12 @@ def _simulate(experiment: Experiment, sample: int = 0) -> attack.Simulate:
     experiment.model().layout, experiment.release().layers
   )
 
-  def simulate(fixed, target, model_id):
-    return shown * one(experiment.key, fixed, target, model_id, hparams)
+  def at_rate(fixed, target, model_id, ratio):
+    rate = ratio * hparams.learning_rate
+    given = hparams._replace(learning_rate=rate)
+    return shown * one(experiment.key, fixed, target, model_id, given)
 
-  return simulate
+  return at_rate
 
 
 def _gradient(experiment: Experiment, sample: int):

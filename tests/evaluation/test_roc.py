@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from informed_recon.evaluation import roc
+from informed_recon.evaluation import roc, scoring
 
 
 def _slow_tpr(own, null, fpr):
@@ -84,3 +84,10 @@ def test_curve_passes_through_the_reported_points():
   assert (np.diff(fprs) > 0).all() and (np.diff(tprs) >= 0).all()
   for fpr, tpr in zip(fprs[:-1], tprs[:-1]):
     assert tpr == roc.tpr_at_fpr(own, null, fpr)
+
+
+def test_one_target_alone_tells_nothing():
+  """No other's weights are there: no rate, and none that reads as a success."""
+  one = np.zeros((1, 4), np.float32)
+  assert np.isnan(roc.tpr_at_fpr(*roc.errors(one, one), 0.01))
+  assert scoring.recognised(one, one, [0.01]) == {}

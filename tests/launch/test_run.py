@@ -121,7 +121,10 @@ def _assert_refused(code, out, err, message):
   "config, message",
   [
     ("configs/nonsense.py", "cannot load the config file: .*nonsense.py"),
-    (f"{ROOT}/configs/demo.py:fast", "^error: config argument must be .* got 'fast'"),
+    (
+      f"{ROOT}/configs/demo.py:fast",
+      "^error: config argument must be .* got 'fast'",
+    ),
   ],
 )
 def test_a_config_that_does_not_load(command, tmp_path, config, message):

@@ -1,5 +1,7 @@
 """The simulation stage: its files, its resumption, its threat models."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -83,6 +85,29 @@ def test_unknown_initialisation(make_config, tmp_path, search):
     assert row["mse_mean"] > 1e-2 and row["flagged_rate"] == 1
 
 
+@pytest.mark.parametrize(
+  "within", [0.2, pytest.param(0.0, marks=pytest.mark.slow)]
+)
+def test_a_wrong_rate_is_reported_or_sought(make_config, tmp_path, within):
+  """The released models learned at a rate a tenth above the one believed."""
+  config = make_config(
+    **{
+      "truth.rate": 1.1,
+      "simulations.found.search_rate": within,
+      "simulations.found.targets": 1,
+      "simulations.found.steps": 40,
+    }
+  )
+  row = stages.run(config, tmp_path)["attacks"]["found"]
+  if within:
+    assert row["mse_mean"] < 1e-6 and row["flagged_rate"] == 0
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    rates = [json.loads(line).get("rate_found", 1.1) for line in lines]
+    np.testing.assert_allclose(rates, 1.1, rtol=1e-4)
+  else:
+    assert row["mse_mean"] > 1e-3 and row["flagged_rate"] == 1
+
+
 @pytest.mark.slow
 def test_noise_of_private_training_flags_the_answers(make_config, tmp_path):
   config = make_config(
@@ -104,6 +129,14 @@ def test_noise_of_private_training_flags_the_answers(make_config, tmp_path):
     ({"simulations.found.starts": ()}, "needs starts"),
     ({"simulations.found.starts": ("bilinear",)}, "'reconstructor' before"),
     ({"simulations.found.targets": -1}, "at least"),
+    ({"simulations.found.search_rate": 1.0}, "search_rate must lie in"),
+    (
+      {
+        "simulations.found.search_rate": 0.1,
+        "simulations.found.prior_weight": 1,
+      },
+      "do not go together",
+    ),
     ({"simulations.found.cg_steps": 0}, "cg_steps"),
     ({"simulations.found.sample": -1}, "sample must .* got -1"),
     ({"simulations.found.sample": 5, "training.batch_size": 4}, "full batches"),

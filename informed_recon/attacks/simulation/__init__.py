@@ -1,5 +1,6 @@
 """The record whose simulated training ends at the released parameters."""
 
+from informed_recon.attacks.simulation.rate import sought as sought
 from informed_recon.attacks.simulation.sampled import (
   sampled_gradient as sampled_gradient,
 )

@@ -64,11 +64,12 @@ def frame(results: Sequence[Result]) -> pd.DataFrame:
     found = result.results
     released = found["released_model"]
     guesses = {k: v for k, v in found["baselines"].items() if k in RUNNABLE}
-    rates = [r["tpr_at_fpr"] for r in found["attacks"].values()]
-    fpr = next(iter(rates[0]))
+    rates = [r.get("tpr_at_fpr", {}) for r in found["attacks"].values()]
+    fpr = next(iter(max(rates, key=len)), "0.01")
     for attack, row in (found["attacks"] | guesses).items():
       # A guess that is the same for all weights tells none of them apart.
-      tpr = row.get("tpr_at_fpr", {fpr: float(fpr)})[fpr]
+      chance = float(fpr) if attack in guesses else float("nan")
+      tpr = row.get("tpr_at_fpr", {}).get(fpr, chance)
       rows.append(
         {k: labels[k] for k in KEYS[:-1]}
         | dict(
