@@ -5,8 +5,9 @@ every step the records with the largest cross-entropy, a quarter of all, are
 attacked by FGSM before the model learns from them (mechanism `robust`;
 after the abstract of Mendonça et al. 2023, no reproduction is claimed). 2,000
 shadow models are trained just so, a reconstructor learns from them, and from
-its answers four targets are sought by simulated training. The sweep compares none, the selected
-and all, each with three seeds of split, initialisation and reconstructor.
+its answers four targets are sought by simulated training. The sweep compares
+none, the selected and all, each with three seeds of split, initialisation and
+reconstructor.
 
 Measured: MSE 0.0099 without, 0.0069 with a quarter, 0.0024 with all records
 attacked (docs/robust.md); 13 min on two busy CPU cores.
