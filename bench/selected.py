@@ -50,8 +50,10 @@ def rows(folder: pathlib.Path):
   for (seed, fraction), (workdir, config) in sorted(runs.items()):
     if not 0 < fraction < 1:
       continue
-    count = selected(config, workdir)
-    error, plain = (mse(runs[seed, f][0]) for f in (fraction, 0.0))
+    ids, count = selected(config, workdir)
+    error, plain = (
+      np.array([mse(runs[seed, f][0])[i] for i in ids]) for f in (fraction, 0.0)
+    )
     often = count >= np.quantile(count, 2 / 3)
     seldom = count <= np.quantile(count, 1 / 3)
     yield dict(
@@ -69,16 +71,15 @@ def rows(folder: pathlib.Path):
     )
 
 
-def mse(workdir: pathlib.Path) -> np.ndarray:
-  """The reconstructor's error of each target."""
+def mse(workdir: pathlib.Path) -> dict[int, float]:
+  """Record -> the reconstructor's error."""
   with (workdir / "evaluation" / "per_target.csv").open() as file:
-    return np.array(
-      [float(row["bilinear/mse"]) for row in csv.DictReader(file)]
-    )
+    rows = list(csv.DictReader(file))
+  return {int(row["record"]): float(row["bilinear/mse"]) for row in rows}
 
 
-def selected(config, workdir) -> np.ndarray:
-  """In how many steps each target (N,) was among the selected."""
+def selected(config, workdir) -> tuple[np.ndarray, np.ndarray]:
+  """The targets' records, and in how many steps each was among the selected."""
   experiment = experiments.build(config, workdir)
   recipe, hparams = experiment.training()
   model, fixed = experiment.model(), experiment.records("fixed")
@@ -98,11 +99,12 @@ def selected(config, workdir) -> np.ndarray:
 
     return jnp.sum(jax.lax.map(among, shown.params))
 
-  targets, ids = experiment.records("targets"), experiment.split.targets
-  one = jax.jit(one)
-  return np.array(
-    [int(one(Records(x, y), np.uint32(i))) for x, y, i in zip(*targets, ids)]
-  )
+  one, ids = jax.jit(one), experiment.split.targets
+  targets = experiment.records("targets")
+  counts = [
+    int(one(Records(x, y), np.uint32(i))) for x, y, i in zip(*targets, ids)
+  ]
+  return ids, np.array(counts)
 
 
 def correlation(a, b) -> float:
