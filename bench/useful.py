@@ -11,8 +11,8 @@ batch order of its own. At the release, with the truth in hand,
               first order; `shrunk`: the same with the known records' mean and
               variance for a prior, r taken for white noise
   oracle      MSE of the nearest known record
-  exact_below the share of r, at most, at which `least_squares` is below the
-              oracle
+  exact_below the largest share of r at which `least_squares` is below the
+              oracle: how much nearer training would have to end
 
 No attack is run: J costs as much as one. Pixels are cut to [0, 1]. A run that
 is killed goes on with the next target of the same FILE.
@@ -24,16 +24,17 @@ import importlib
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from absl import app, flags
 from scipy import linalg
 
 from bench import resumed
-from informed_recon import data, models, prng, splits, tree
+from informed_recon import experiment as experiments
+from informed_recon import tree
 from informed_recon.attacks.stationarity import linear, missing
 from informed_recon.attacks.stationarity import problem as problems
 from informed_recon.evaluation import baselines
-from informed_recon.training import ensemble, loop, recipe
+from informed_recon.training import ensemble
+from informed_recon.training.recipe import cross_entropy
 from informed_recon.types import Records
 
 _TARGETS = flags.DEFINE_integer("targets", 32, "released models")
@@ -55,50 +56,29 @@ def main(argv):
 
 
 def prepared(config):
-  """(config, model, its training, split, records) of a config."""
-  records = data.load(
-    data.DataSpec(config.data.source, name=config.data.name)
-  ).records
-  cut = config.split
-  parts = splits.split(
-    len(records.y),
-    **{k: cut[k] for k in ("accuracy", "targets", "fixed", "shadow", "seed")},
-  )
-  model = models.build(
-    *(config.model.name, 10, records.x.shape[1:]),
-    config.model.options.to_dict(),
-  )
-  how = config.training
-  spec = recipe.Recipe(
-    how.steps,
-    how.batch_size,
-    optimizer_options=how.optimizer_options.to_dict(),
-    schedule=how.schedule,
-  )
-  threat = ensemble.Threat(shared_init=False, shared_order=False)
-  train = jax.jit(ensemble.make_one(loop.make_train(model, spec), threat))
+  """(experiment, its training of one model, the loss of one record)."""
+  experiment = experiments.build(config, "runs/useful")  # writes nothing
+  model, threat = experiment.model(), ensemble.Threat(**config.threat)
+  train = jax.jit(ensemble.make_one(experiment.train(), threat))
 
   def loss(params, x, y):
-    logits = model.apply(params, x[None])[0]
-    return optax.softmax_cross_entropy_with_integer_labels(logits, y)
+    return cross_entropy(model.apply(params, x[None]), y[None])[0]
 
-  return config, model, train, loss, parts, records
+  return experiment, train, loss
 
 
-def measured(config, model, train, loss, parts, records, number: int) -> dict:
-  take = lambda i: Records(*(a[i] for a in records))  # noqa: E731
-  fixed, new = take(parts.fixed), take(parts.accuracy)
-  i = parts.targets[number]
-  x, y = take(i)
-  how, root = config.training, prng.root(config.seed)
-  hparams = recipe.HParams(how.learning_rate, how.l2)
-  row = train(root, fixed, Records(x, y), np.int32(i), hparams)
-  params = tree.unflatten(row, jax.eval_shape(model.init, root))
+def measured(experiment, train, loss, number: int) -> dict:
+  fixed, new = (experiment.records(part) for part in ("fixed", "accuracy"))
+  x, y = (a[number] for a in experiment.records("targets"))
+  _, hparams = experiment.training()
+  i, model = experiment.split.targets[number], experiment.model()
+  row = train(experiment.key, fixed, Records(x, y), np.uint32(i), hparams)
+  params = tree.unflatten(row, jax.eval_shape(model.init, experiment.key))
   share_right = [
     float(np.mean(_predicted(model, params, r.x) == r.y)) for r in (new, fixed)
   ]
   problem = problems.check(
-    loss, params, *fixed, l2=how.l2, labels=None, bounds=(0.0, 1.0)
+    loss, params, *fixed, l2=hparams.l2, labels=None, bounds=(0.0, 1.0)
   )
   unknown = problems.Unknown(x.shape, x.size, None)
   value, normal, project, _ = linear.products(loss, unknown)

@@ -14,10 +14,10 @@ from informed_recon.training import ensemble, release
 from informed_recon.types import Answers, Records, UserError
 
 # Settings of an entry that are not the search's own.
-_OF_THE_STAGE = (
-  *("starts", "targets", "sample", "prior_weight"),
-  *("search_keys", "search_rate"),
-)
+_OF_THE_STAGE = {"starts", "targets", "sample", "prior_weight"} | {
+  "search_keys",
+  "search_rate",
+}
 CLASS_MEANS = "class_means"  # starts: the mean known record of every class
 
 
@@ -94,21 +94,19 @@ def _attack(experiment: Experiment, name: str) -> Answers:
     if spec.prior_weight:
       records = experiment.adversary_records().x
       prior = attack.gaussian_prior(records, spec.prior_weight)
-    given = (
-      experiment.records("fixed"),
-      _releases(experiment, count, spec.search_keys),
-      _candidates(experiment, spec.starts),
-      _search(experiment, name),
-    )
-    simulate = _simulate(experiment, spec.sample)
-    sought = None
+    fixed_records, sought = experiment.records("fixed"), None
+    releases = _releases(experiment, count, spec.search_keys)
+    candidates = _candidates(experiment, spec.starts)
+    search = _search(experiment, name)
     if spec.search_rate:
       train = _at_rate(experiment, spec.sample)
+      given = fixed_records, releases, candidates, search
       sought = attack.sought(train, *given, spec.search_rate)
-      simulate, given = sought.simulate, (given[0], *sought[1:4])
+      simulate, releases, candidates, search, *_ = sought
+    else:
+      simulate = _simulate(experiment, spec.sample)
     searched = attack.reconstruct(
-      simulate,
-      *given,
+      *(simulate, fixed_records, releases, candidates, search),
       prior=prior,
       batch=experiment.config.perf.simulation_batch,
       skip=frozenset(done),
@@ -144,9 +142,9 @@ def _attack(experiment: Experiment, name: str) -> Answers:
 
 def _search(experiment: Experiment, name: str) -> attack.Search:
   spec = experiment.config.simulations[name].to_dict()
-  for key in _OF_THE_STAGE:
-    spec.pop(key, None)
-  return attack.Search(**spec)
+  return attack.Search(
+    **{k: v for k, v in spec.items() if k not in _OF_THE_STAGE}
+  )
 
 
 def _simulate(experiment: Experiment, sample: int = 0) -> attack.Simulate:

@@ -108,6 +108,20 @@ def test_a_wrong_rate_is_reported_or_sought(make_config, tmp_path, within):
     assert row["mse_mean"] > 1e-3 and row["flagged_rate"] == 1
 
 
+def test_a_rate_beyond_what_is_sought_is_reported(make_config, tmp_path):
+  """Half as much again where a tenth is allowed for: nothing is vouched for."""
+  config = make_config(
+    **{
+      "truth.rate": 1.5,
+      "simulations.found.search_rate": 0.1,
+      "simulations.found.targets": 2,
+      "simulations.found.steps": 15,
+    }
+  )
+  row = stages.run(config, tmp_path)["attacks"]["found"]
+  assert row["flagged_rate"] == 1
+
+
 @pytest.mark.slow
 def test_noise_of_private_training_flags_the_answers(make_config, tmp_path):
   config = make_config(

@@ -106,12 +106,12 @@ def sought(
     more = np.full((len(x), 1), offsets[i] / scale, np.float32)
     return np.concatenate([x.reshape(len(x), -1), more], 1), y
 
-  bounds = search.bounds
-  if bounds is not None:
-    bounds = tuple(
-      np.append(np.full(np.prod(shape), edge), far).astype(np.float32)
-      for edge, far in zip(bounds, (-np.inf, np.inf))
-    )
+  # The rate keeps within its bounds too: a residual is judged by the misfit at
+  # the best rate there, and one beyond would lower it without any record.
+  bounds = tuple(
+    np.append(np.full(np.prod(shape), edge), end / scale).astype(np.float32)
+    for edge, end in zip(search.bounds or (-np.inf, np.inf), ends)
+  )
   return Sought(
     simulate,
     releases._replace(base=np.stack(rows)),
