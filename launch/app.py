@@ -100,10 +100,17 @@ def keep_programs() -> None:
     folder.mkdir(parents=True, exist_ok=True)
   except OSError:  # no place to keep anything
     return
+  # The dozens of programs of a run that take less than a second, too.
+  least = os.environ.setdefault(
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1"
+  )
   os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
   if "jax" in sys.modules:  # which has read its environment
     jax = sys.modules["jax"]
     jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update(
+      "jax_persistent_cache_min_compile_time_secs", float(least)
+    )
 
 
 def run(

@@ -53,7 +53,7 @@ def train(
     return jax.lax.scan(step, (params, state), order)[0]
 
   x, y = map(jnp.asarray, records)
-  params = model.init(prng.stream(key, "init"))
+  params = jax.jit(model.init)(prng.stream(key, "init"))
   state = optimizer.init(params)
   for i in range(spec.epochs):
     shuffle = jax.random.fold_in(prng.stream(key, "order"), i)

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from informed_recon import allocator, prng, tree
+from informed_recon import allocator, compiler, prng, tree
 from informed_recon.training import mesh
 from informed_recon.training.recipe import HParams, Keys, Train
 from informed_recon.types import Records, UserError
@@ -83,7 +83,7 @@ def make_ensemble(train: Train, threat: Threat) -> Ensemble:
   """
   allocator.keep_freed_memory()
   many = jax.vmap(make_one(train, threat), in_axes=(None, None, 0, 0, None))
-  return jax.jit(many, compiler_options=_compiler_options())
+  return jax.jit(many, compiler_options=compiler.options())
 
 
 def block_size(
@@ -123,9 +123,10 @@ def block_size(
     )
     ids = jax.ShapeDtypeStruct((size,), jnp.int32)
     lowered = ensemble.lower(root, fixed, batch, ids, hparams)
-    # A GPU's compiler tries its ways of each product otherwise, for seconds.
-    untried = {"xla_gpu_autotune_level": "0"}
-    memory = lowered.compile(compiler_options=untried).memory_analysis()
+    # It will not run, and its memory is planned before there is machine code;
+    # a GPU's compiler would try its ways of each product, for seconds.
+    quickly = {compiler.LEVEL: "0", "xla_gpu_autotune_level": "0"}
+    memory = lowered.compile(compiler_options=quickly).memory_analysis()
     return memory.temp_size_in_bytes + memory.output_size_in_bytes
 
   # Affine in the number of models where these are many: two sizes tell.
@@ -192,15 +193,11 @@ def train_base(
   """Parameters (P,) trained on the fixed set alone, with the shared keys; a
   private mechanism draws its own."""
   one = make_one(train, Threat())
-  run = jax.jit(lambda f, h: one(root, f, None, BASE_ID, h))
+  run = jax.jit(
+    lambda f, h: one(root, f, None, BASE_ID, h),
+    compiler_options=compiler.options(),
+  )
   return np.asarray(run(Records(*map(jnp.asarray, fixed)), hparams))
-
-
-def _compiler_options() -> dict[str, str]:
-  # XLA's default of 256 bits leaves half of an AVX-512 unit unused; narrower
-  # machines split the vectors.
-  cpu = jax.local_devices()[0].platform == "cpu"
-  return {"xla_cpu_prefer_vector_width": "512"} if cpu else {}
 
 
 def _default_budget() -> int:

@@ -140,9 +140,8 @@ def make(
     return loss
 
   def start():
-    params = network.init(
-      prng.stream(key, "init"), jnp.zeros((1, num_params)), train=False
-    )
+    init = jax.jit(partial(network.init, train=False))  # one program
+    params = init(prng.stream(key, "init"), jnp.zeros((1, num_params)))
     ema = jax.tree.map(jnp.copy, params) if spec.ema else None
     critic = None
     if spec.adversarial_weight:

@@ -8,12 +8,14 @@ of what the linear model promised came true (Levenberg 1944, Marquardt 1963).
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from informed_recon import compiler
 from informed_recon.attacks import marquardt
 from informed_recon.types import Records
 
@@ -137,7 +139,9 @@ def make(
     )
 
   one_release = jax.vmap(begin, in_axes=(None, None, 0, 0))
-  return jax.jit(one_release), jax.jit(jax.vmap(step, in_axes=(None, 0, 0, 0)))
+  many = jax.vmap(step, in_axes=(None, 0, 0, 0))
+  jit = partial(jax.jit, compiler_options=compiler.options())
+  return jit(one_release), jit(many)
 
 
 def _damped_least_squares(linear, damping, steps, tolerance):
