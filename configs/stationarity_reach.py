@@ -6,7 +6,7 @@ schedule, weight decay 1e-3, 20,000 steps, 24 targets, no shadow model.
 results.csv has success, TPR at 1% FPR and the share declined of every point.
 Success at eta: an MSE of 1e-3.
 
-Measured: the quick form only.
+Measured: docs/stationarity.md (12 of the 18 points).
 
 python -m launch.sweep --config=configs/stationarity_reach.py \
   --workdir=runs/reach
