@@ -33,6 +33,8 @@ def main(argv):
   found = {p.parts[-3]: read(p) for p in sorted(points.glob(pattern))}
   for name, rows in found.items():
     print(json.dumps(dict(point=name) | summary(rows)))
+  if not found:
+    raise SystemExit(f"{points} has no point that is done")
   together = np.concatenate(list(found.values()))
   print(json.dumps(dict(point="all") | summary(together, interval=True)))
   if _KEEP.value:
@@ -45,13 +47,12 @@ def main(argv):
 
 def read(path: pathlib.Path) -> np.ndarray:
   """(M, 4) of a point's targets: `COLUMNS`."""
+  names = [f"{_ATTACK.value}/{column}" for column in COLUMNS]
   with path.open() as file:
-    return np.array(
-      [
-        [_number(row[f"{_ATTACK.value}/{column}"]) for column in COLUMNS]
-        for row in csv.DictReader(file)
-      ]
-    )
+    table = csv.DictReader(file)
+    if missing := set(names) - set(table.fieldnames or ()):
+      raise SystemExit(f"{path} has no column {min(missing)!r}; see --attack")
+    return np.array([[_number(row[name]) for name in names] for row in table])
 
 
 def _number(text: str) -> float:

@@ -17,7 +17,17 @@ def options() -> dict[str, str]:
   """
   if jax.local_devices()[0].platform != "cpu":
     return {}
-  chosen = LEVEL in os.environ.get("XLA_FLAGS", "")
-  return {"xla_cpu_prefer_vector_width": "512"} | (
-    {} if chosen else {LEVEL: "2"}
-  )
+  told = {"xla_cpu_prefer_vector_width": "512"}
+  if LEVEL not in os.environ.get("XLA_FLAGS", ""):
+    told[LEVEL] = "2"
+  return told
+
+
+def unrun() -> dict[str, str]:
+  """For a program that is compiled to read its memory and never runs.
+
+  Memory is planned before there is machine code, so that it need not be
+  optimised on a CPU; a GPU's compiler would try its ways of each product.
+  """
+  quickly = {"cpu": {LEVEL: "0"}, "gpu": {"xla_gpu_autotune_level": "0"}}
+  return quickly.get(jax.local_devices()[0].platform, {})

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import pytest
 
 from informed_recon import compiler
 
@@ -13,7 +14,8 @@ def test_a_level_in_xla_flags_is_obeyed(monkeypatch):
   assert compiler.LEVEL not in compiler.options()
 
 
-def test_the_options_are_known_to_the_compiler(monkeypatch):
+@pytest.mark.parametrize("told", [compiler.options, compiler.unrun])
+def test_the_options_are_known_to_the_compiler(monkeypatch, told):
   monkeypatch.setenv("XLA_FLAGS", "")
-  double = jax.jit(lambda x: 2 * x, compiler_options=compiler.options())
+  double = jax.jit(lambda x: 2 * x, compiler_options=told())
   assert double(jnp.ones(3)).sum() == 6

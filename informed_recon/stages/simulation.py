@@ -14,7 +14,11 @@ from informed_recon.training import ensemble, release
 from informed_recon.types import Answers, Records, UserError
 
 # Settings of an entry that are not the search's own.
-_OF_THE_STAGE = {"starts", "targets", "sample", "prior_weight"} | {
+_OF_THE_STAGE = {
+  "starts",
+  "targets",
+  "sample",
+  "prior_weight",
   "search_keys",
   "search_rate",
 }
@@ -106,7 +110,11 @@ def _attack(experiment: Experiment, name: str) -> Answers:
     else:
       simulate = _simulate(experiment, spec.sample)
     searched = attack.reconstruct(
-      *(simulate, fixed_records, releases, candidates, search),
+      simulate,
+      fixed_records,
+      releases,
+      candidates,
+      search,
       prior=prior,
       batch=experiment.config.perf.simulation_batch,
       skip=frozenset(done),

@@ -123,10 +123,7 @@ def block_size(
     )
     ids = jax.ShapeDtypeStruct((size,), jnp.int32)
     lowered = ensemble.lower(root, fixed, batch, ids, hparams)
-    # It will not run, and its memory is planned before there is machine code;
-    # a GPU's compiler would try its ways of each product, for seconds.
-    quickly = {compiler.LEVEL: "0", "xla_gpu_autotune_level": "0"}
-    memory = lowered.compile(compiler_options=quickly).memory_analysis()
+    memory = lowered.compile(compiler.unrun()).memory_analysis()
     return memory.temp_size_in_bytes + memory.output_size_in_bytes
 
   # Affine in the number of models where these are many: two sizes tell.

@@ -13,13 +13,15 @@ def test_programs_are_kept_in_the_cache_folder(monkeypatch, tmp_path):
   monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
   monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
   least = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
-  monkeypatch.setenv(least, "0.1")
+  least_before = jax.config.jax_persistent_cache_min_compile_time_secs
+  monkeypatch.delenv(least, raising=False)
   try:
     app.keep_programs()
     folder = os.environ["JAX_COMPILATION_CACHE_DIR"]
     assert pathlib.Path(folder).is_dir() and folder.startswith(str(tmp_path))
     assert jax.config.jax_compilation_cache_dir == folder
-    assert jax.config.jax_persistent_cache_min_compile_time_secs < 1
+    assert os.environ[least] == "0.1"
+    assert jax.config.jax_persistent_cache_min_compile_time_secs == 0.1
     monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null")  # no folder can be there
     app.keep_programs()
     assert os.environ["JAX_COMPILATION_CACHE_DIR"] == folder
@@ -32,3 +34,5 @@ def test_programs_are_kept_in_the_cache_folder(monkeypatch, tmp_path):
     assert "JAX_COMPILATION_CACHE_DIR" not in os.environ
   finally:
     jax.config.update("jax_compilation_cache_dir", before)
+    name = "jax_persistent_cache_min_compile_time_secs"
+    jax.config.update(name, least_before)

@@ -140,7 +140,8 @@ def make(
     return loss
 
   def start():
-    init = jax.jit(partial(network.init, train=False))  # one program
+    # One program to compile, where there would be several for each layer.
+    init = jax.jit(partial(network.init, train=False))
     params = init(prng.stream(key, "init"), jnp.zeros((1, num_params)))
     ema = jax.tree.map(jnp.copy, params) if spec.ema else None
     critic = None
