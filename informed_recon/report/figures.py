@@ -169,8 +169,8 @@ def roc_curves(
   axis.set_xlim(1e-4, 1)
   log_axis(axis, "x")
   axis.set_ylim(0, 1.02)
-  axis.set_xlabel("small error with another's weights")
-  axis.set_ylabel("with its own")
+  axis.set_xlabel("FPR, given another target's weights")
+  axis.set_ylabel("TPR, given its own")
   legend(figure, axis)
   return figure
 

@@ -113,15 +113,17 @@ def _panel(axis, own: pd.DataFrame, attacks, palette) -> None:
   axis.set_ylim(effects.FLOOR * 0.7, 0.5)
   axis.set_xticks(
     range(len(points)),
-    [f"{_short(p)}\n{100 * accuracy[p]:.0f}%" for p in points],
+    [f"{_short(p, len(points))}\n{100 * accuracy[p]:.0f}%" for p in points],
     fontsize=7,
   )
   axis.set_xlim(-0.6, len(points) - 0.4)
 
 
-def _short(point: str) -> str:
-  """A label that leaves room for its neighbours."""
-  return textwrap.fill(point or effects.BASELINE, 9)
+def _short(point: str, count: int) -> str:
+  """A label that leaves room for its neighbours, `count` with them."""
+  width = 9 if count < 6 else 6
+  text = point or effects.BASELINE
+  return textwrap.fill(text, width, break_long_words=False)
 
 
 def ordered(points: Sequence[str], baseline: str) -> list[str]:
