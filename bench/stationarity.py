@@ -7,9 +7,9 @@ Embedded MNIST digits, above 4,000 records the TFDS set. The attack sees no
 initialisation and trains no shadow model.
 
   converged  784-W-10 trained on in float64 to a gradient of 1e-9, l2 = 1e-3;
-             where that is long (1,000 known records and more, width 100), every
-             tenth target has an initialisation of its own, and the nine after
-             it are trained on from its model, their own record in its place
+             where that is long (1,000 known records and more), every tenth
+             target has an initialisation of its own, and the nine after it are
+             trained on from its model, their own record in its place
   trained    (--trained) 784-10-10 in float32: mini-batches of 100 in a secret
              order, SGD 0.1 with momentum 0.9, cosine schedule, 1,000 known
              records, by steps, l2 and activation
@@ -19,10 +19,12 @@ initialisation and trains no shadow model.
 `self_check` the area under the ROC curve with which that error tells answers of
 an MSE of at most 0.01 from the others. With `--minutes` a row ends with the
 targets that were done by then; `--row` takes some rows alone, by number. A run
-that is killed goes on with the next row of the same FILE.
+that is killed goes on with the same FILE; the answers of a row that is not
+finished lie beside it.
 """
 
 import functools
+import pathlib
 import time
 
 import jax
@@ -45,12 +47,15 @@ _ROW = flags.DEFINE_list("row", [], "numbers of rows, from 0; empty: all")
 flags.DEFINE_bool("quick", False, "three targets of one setting")
 flags.DEFINE_string("keep", "", "file for the rows as well")
 L2, EXACT, NEAR = 1e-3, 1e-6, 1e-2
+COLUMNS = "guess", "label", "vouched", "stated", "gradient", "seconds"
 CONVERGED = [  # known records, activation, width, targets an initialisation
   *((200, name, 10, 1) for name in ("elu", "tanh", "softplus")),
   (200, "elu", 30, 1),
-  (200, "elu", 100, 10),
+  (200, "elu", 100, 1),
   *((1000, name, 10, 10) for name in ("elu", "tanh", "softplus")),
   (10_000, "elu", 10, 10),
+  *((200, name, 100, 1) for name in ("tanh", "softplus")),
+  (1000, "elu", 100, 10),
 ]
 TRAINED = [  # steps, l2, activation
   *((steps, L2, "elu") for steps in (2000, 6000, 20_000)),
@@ -69,14 +74,20 @@ def main(argv):
   if _ROW.value:
     cases = [cases[int(row)] for row in _ROW.value]
   rows = {
-    " ".join(map(str, (make.__name__, *case))): functools.partial(
-      make, *case, 3 if quick else count
-    )
+    name: functools.partial(make, *case, 3 if quick else count, begun(name))
     for case in cases
+    for name in [" ".join(map(str, (make.__name__, *case)))]
   }
   resumed(rows, flags.FLAGS.keep)
 
 
+def begun(name: str) -> pathlib.Path | None:
+  """File of the answers so far of a row."""
+  keep = flags.FLAGS.keep
+  return pathlib.Path(f"{keep}.{name}.npz".replace(" ", "_")) if keep else None
+
+
+@functools.cache
 def network(activation: str, width: int, shape):
   """The model and its loss of one record."""
   options = dict(width=width, activation=activation)
@@ -103,29 +114,44 @@ def shared(known: int, count: int):
 
 
 def converged(
-  known: int, activation: str, width: int, share: int, count: int
+  known: int, activation: str, width: int, share: int, count: int, begun
 ) -> dict:
   fixed, targets, ids = shared(known, count)
   model, loss = network(activation, width, fixed.x.shape[1:])
-  gradients, last = [], None
+  last = None
 
   def one(x, y, i):
     nonlocal last
-    if len(gradients) % share == 0:
+    if last is None or list(ids).index(i) % share == 0:
       last = model.init(jax.random.fold_in(prng.root(0), int(i)))
     together = np.append(fixed.x, x[None], 0), np.append(fixed.y, y)
-    last, gradient = stationary.minimise(loss, last, *together, l2=L2)
-    gradients.append(gradient)
-    return last
+    last, gradient = minimised(activation, width, last, *together)
+    return last, gradient
 
   case = dict(
     known=known, activation=activation, width=width, an_initialisation=share
   )
-  row = attacked(loss, one, fixed, targets, ids, L2)
-  return case | dict(largest_gradient=max(gradients)) | row
+  return case | attacked(loss, one, fixed, targets, ids, L2, begun)
 
 
-def trained(steps: int, l2: float, activation: str, count: int) -> dict:
+def minimised(activation: str, width: int, params, x, y):
+  """The stationary point near `params`, by a search in the records' span: there
+  the first layer's kernel lies at any such point, and of fewer numbers L-BFGS
+  is quicker."""
+  x = x.reshape(len(x), -1)
+  basis, _ = np.linalg.qr(np.float64(x).T)  # (d, min(n + 1, d))
+  _, loss = network(activation, width, basis.shape[1:])
+
+  def first(params, function):
+    layer = params["Dense_0"]
+    return params | {"Dense_0": layer | {"kernel": function(layer["kernel"])}}
+
+  small = first(params, lambda kernel: basis.T @ np.asarray(kernel))
+  found, gradient = stationary.minimise(loss, small, x @ basis, y, l2=L2)
+  return first(found, lambda kernel: basis @ np.asarray(kernel)), gradient
+
+
+def trained(steps: int, l2: float, activation: str, count: int, begun) -> dict:
   fixed, targets, ids = shared(1000, count)
   model, loss = network(activation, 10, fixed.x.shape[1:])
   spec = recipe.Recipe(
@@ -139,44 +165,57 @@ def trained(steps: int, l2: float, activation: str, count: int) -> dict:
   def one(x, y, i):
     hparams = recipe.HParams(0.1, l2)
     row = train(prng.root(0), fixed, Records(x, y), np.int32(i), hparams)
-    return tree.unflatten(row, like)
+    return tree.unflatten(row, like), np.nan  # its gradient was not asked for
 
   case = dict(steps=steps, l2=l2, activation=activation)
   return case | attacked(loss, one, fixed, targets, ids, l2)
 
 
-def attacked(loss, release, fixed: Records, targets: Records, ids, l2) -> dict:
+def attacked(
+  loss, release, fixed: Records, targets: Records, ids, l2, begun
+) -> dict:
   """What the attack says of `release(x, y, id)` of each target, in a row."""
-  begin, found, seconds = time.monotonic(), [], []
-  for x, y, i in zip(*targets, ids):
-    params = jax.tree.map(np.asarray, release(x, y, i))
+  begin, done = time.monotonic(), []
+  if begun and begun.exists():
+    with np.load(begun) as file:
+      done = list(zip(*(file[name] for name in COLUMNS)))
+  blind = fixed.x.mean(0)  # where nothing can be said
+  for x, y, i in list(zip(*targets, ids))[len(done) :]:
+    params, gradient = release(x, y, i)
+    params = jax.tree.map(np.asarray, params)
     start = time.perf_counter()
-    found.append(stationarity.reconstruct(loss, params, *fixed, l2=l2))
-    seconds.append(time.perf_counter() - start)
+    found = stationarity.reconstruct(loss, params, *fixed, l2=l2)
+    seconds = time.perf_counter() - start
+    guess = np.where(np.isfinite(found.x), found.x, blind).clip(0, 1)
+    label, error = -1 if found.y is None else found.y, np.square(found.error)
+    answer = guess, label, found.identifiable, error.mean(), gradient, seconds
+    done.append(answer)
+    if begun:
+      np.savez(begun, **dict(zip(COLUMNS, map(np.array, zip(*done)))))
     if 0 < 60 * _MINUTES.value < time.monotonic() - begin:
       break
-  targets = Records(*(a[: len(found)] for a in targets))
-  # Where nothing can be said, the mean known record.
-  blind = fixed.x.mean(0)
-  guess = [np.where(np.isfinite(r.x), r.x, blind).clip(0, 1) for r in found]
-  guess = np.array(guess, np.float32)
+  targets = Records(*(a[: len(done)] for a in targets))
+  guess, label, vouched, stated, gradient, seconds = map(np.array, zip(*done))
+  guess = guess.astype(np.float32)
   pixels = tuple(range(1, guess.ndim))
   mse = np.mean((np.float64(guess) - targets.x) ** 2, pixels)
   oracle = baselines.nearest_neighbour_oracle(targets.x, fixed.x).mse
   own, null = roc.errors(targets.x, guess)
-  label = np.array([r.y for r in found]) == targets.y
-  vouched = np.array([r.identifiable for r in found])
+  label = label == targets.y
   right = (mse <= EXACT) & label
-  stated = np.array([np.mean(np.square(r.error)) for r in found])
   mixed = 0 < (mse <= NEAR).sum() < len(mse)
+  if begun:
+    begun.unlink()
   return dict(
-    targets=len(found),
+    targets=len(done),
+    largest_gradient=float(gradient.max()),
     mse_median=float(np.median(mse)),
     exact=int((mse <= EXACT).sum()),
     at_most_1e_3=int((mse <= 1e-3).sum()),
     below_oracle=int((mse < oracle).sum()),
     tpr_at_1_percent=float(roc.tpr_at_fpr(own, null, 0.01)),
     labels_right=int(label.sum()),
+    labels_right_of_exact=int((label & (mse <= EXACT)).sum()),
     vouched=int(vouched.sum()),
     vouched_wrongly=int((vouched & ~right).sum()),
     stated=float(np.median(stated)),
