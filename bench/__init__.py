@@ -72,3 +72,13 @@ def resumed(cases: Mapping[str, Callable[[], dict]], keep: str = "") -> None:
   if path and environment not in lines:
     with path.open("a") as file:
       file.write(environment + "\n")
+
+
+def matched(found, truth):
+  """MSE of each true record (k, d) in the best pairing with those found, and
+  the index of its answer."""
+  from scipy import optimize
+
+  square = ((truth[:, None] - found[None]) ** 2).mean(-1)
+  i, j = optimize.linear_sum_assignment(square)
+  return square[i, j], j

@@ -24,9 +24,9 @@ import numpy as np
 import optax
 from absl import app, flags
 from jax.flatten_util import ravel_pytree
-from scipy import optimize, stats
+from scipy import stats
 
-from bench import resumed
+from bench import matched, resumed
 from informed_recon import data, models, prng
 from informed_recon.attacks import sets
 from informed_recon.types import Records
@@ -154,13 +154,6 @@ def row(n: int, k: int, given: bool, i: int) -> dict:
     products=found.products,
     cpu_seconds=seconds,
   )
-
-
-def matched(found, truth):
-  """Each true record's error in the best pairing, and its answer."""
-  square = np.mean((truth[:, None] - found[None]) ** 2, -1)
-  i, j = optimize.linear_sum_assignment(square)
-  return square[i, j], j
 
 
 def settings(path: str) -> dict[str, list[dict]]:

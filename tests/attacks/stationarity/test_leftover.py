@@ -5,7 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from informed_recon.attacks import stationarity
-from informed_recon.attacks.stationarity import leftover, missing, search
+from informed_recon.attacks.stationarity import (
+  dense,
+  generalised,
+  leftover,
+  missing,
+  search,
+)
 from informed_recon.attacks.stationarity import problem as problems
 from tests.attacks.stationarity import test_stationarity as setting
 
@@ -89,4 +95,29 @@ def test_an_answer_that_allows_for_it_is_nearer_and_says_how_near():
     near.append(np.mean((found.x - truth) ** 2))
     stated.append(np.mean(found.error**2))
   assert np.mean(near) < 0.5 * np.mean(plain)
-  assert 0.05 < np.mean(stated) / np.mean(near) < 20
+  assert 0.1 < np.mean(stated) / np.mean(near) < 10
+
+
+def test_the_stated_error_is_what_known_records_would_suffer():
+  x, y = setting.X[: setting.N], setting.Y[: setting.N]
+  problem = _problem(jax.tree.map(np.asarray, setting.start(0)), x, y)
+  rng, size = np.random.default_rng(0), setting.X[0].size
+  unknown = problems.Unknown(setting.X[0].shape, size, None)
+  with jax.enable_x64(True):
+    gradients = np.asarray(dense.gradients(problem, problem.x, problem.y))
+    numbers = gradients.shape[1]
+    posterior = generalised.Posterior(
+      leftover.Shape(np.zeros((numbers, 0)), np.zeros(0)),
+      np.zeros(size),
+      np.full(size, 1e-12),
+    )
+
+    def factor(left):
+      noise = left @ left / numbers
+      given = problem, unknown, gradients[0], left, posterior, noise
+      return generalised._calibration(*given)
+
+    white = factor(rng.normal(size=numbers))
+    shaped = factor(rng.normal(size=len(x)) @ gradients)
+  assert 0.7 < white < 1.5
+  assert shaped > 2 * white
