@@ -113,6 +113,13 @@ def keep_programs() -> None:
     )
 
 
+def _space_progress() -> None:
+  """Progress bars write to a log twice a minute, not ten times a second."""
+  if not sys.stderr.isatty():
+    for name in ("TQDM_MININTERVAL", "TQDM_MAXINTERVAL"):
+      os.environ.setdefault(name, "30")  # read when tqdm is imported
+
+
 def run(
   main: Callable[[Sequence[str]], None],
   required: Sequence[str] = (),
@@ -133,6 +140,7 @@ def run(
     return
   allocator.keep_freed_memory()
   keep_programs()
+  _space_progress()
   # Libraries log every checkpoint at INFO, in the midst of the progress bars.
   logging.set_verbosity(logging.WARNING)
   app.run(

@@ -43,9 +43,10 @@ def _attack(experiment: Experiment, name: str):
   with tqdm(total=spec.epochs, desc=name, unit="epoch") as bar:
 
     def log(row: dict) -> None:
-      bar.update(row["epoch"] - bar.n)
       losses = {k: v for k, v in row.items() if k.endswith("loss") and v}
-      bar.set_postfix({k: f"{v:.4f}" for k, v in losses.items()})
+      losses = {k: f"{v:.4f}" for k, v in losses.items()}
+      bar.set_postfix(losses, refresh=False)
+      bar.update(row["epoch"] - bar.n)
       experiment.log(stage="reconstructor", name=name, **row)
 
     attack = reconstructor.fit(

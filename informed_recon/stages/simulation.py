@@ -132,7 +132,7 @@ def _attack(experiment: Experiment, name: str) -> Answers:
         done[i] = answer._asdict()
         files.write_arrays(paths[i], **done[i])
         found += answer.explained
-        bar.set_postfix(found=found)
+        bar.set_postfix(found=found, refresh=False)
         experiment.log(
           stage="simulation",
           name=name,

@@ -2,6 +2,8 @@
 
 import os
 import pathlib
+import subprocess
+import sys
 
 import jax
 
@@ -36,3 +38,18 @@ def test_programs_are_kept_in_the_cache_folder(monkeypatch, tmp_path):
     jax.config.update("jax_compilation_cache_dir", before)
     name = "jax_persistent_cache_min_compile_time_secs"
     jax.config.update(name, least_before)
+
+
+def test_a_log_is_not_flooded_with_progress():
+  code = """if True:
+    import time
+    from launch import app
+    app._space_progress()
+    from tqdm import tqdm
+    for _ in tqdm(range(20)):
+      time.sleep(0.02)
+    """
+  done = subprocess.run(
+    [sys.executable, "-c", code], capture_output=True, text=True, check=True
+  )
+  assert done.stderr.count("\r") <= 2
