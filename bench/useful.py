@@ -101,11 +101,14 @@ def measured(experiment, train, loss, number: int) -> dict:
   oracle = baselines.nearest_neighbour_oracle(x[None], fixed.x).mse[0]
 
   def mse(move):
+    if not np.isfinite(move).all():  # training failed: J is 0
+      return None
     moved = np.clip(x.ravel() + move, 0, 1)
     return float(np.mean((moved - x.ravel()) ** 2))
 
   shares = 10.0 ** np.arange(-6, 0.01, 0.1)
-  below = [s for s in shares if mse(s * moves["least_squares"]) < oracle]
+  errors = [mse(s * moves["least_squares"]) for s in shares]
+  below = [s for s, e in zip(shares, errors) if e is not None and e < oracle]
   return dict(
     test_accuracy=share_right[0],
     train_accuracy=share_right[1],

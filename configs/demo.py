@@ -24,7 +24,16 @@ def get_config(arg: str = ""):
     "evaluate",
     "report",
   )
-  config.reconstructors = dict(gram=default.GRAM_RECONSTRUCTOR)
+  # Half the time of 30 epochs in batches of 64, for a held-out loss of 0.0248
+  # where that has 0.0237 (split 43).
+  config.reconstructors = dict(
+    gram=dict(
+      default.GRAM_RECONSTRUCTOR,
+      epochs=20,
+      batch_size=128,
+      learning_rate=3e-3,
+    )
+  )
   config.simulations.refined = dict(
     default.SIMULATION, targets=4, starts=("gram", "class_means"), steps=25
   )
