@@ -4,9 +4,11 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
 
 COLUMNS = 64  # of JᵀJ at a time
+ROWS = 64  # of what J is multiplied by, in a program
 
 
 @functools.lru_cache(maxsize=32)
@@ -45,4 +47,21 @@ def products(loss, unknown):
     _, forward = jax.linearize(lambda z: gradient(params, z, label), z)
     return jax.lax.map(forward, moves)
 
-  return value, normal, project, image
+  return value, normal, _in_blocks(project), _in_blocks(image)
+
+
+def _in_blocks(product):
+  """A product with any number of rows, which need not be compiled for each."""
+
+  def blocks(params, z, label, rows):
+    if len(rows) == 1:
+      return product(params, z, label, rows)
+    filled = np.zeros((-len(rows) % ROWS + len(rows), rows.shape[1]))
+    filled[: len(rows)] = rows
+    parts = [
+      product(params, z, label, filled[start : start + ROWS])
+      for start in range(0, len(filled), ROWS)
+    ]
+    return np.concatenate(parts)[: len(rows)]
+
+  return blocks
