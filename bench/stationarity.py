@@ -24,6 +24,7 @@ finished lie beside it.
 """
 
 import functools
+import os
 import pathlib
 import time
 
@@ -73,18 +74,25 @@ def main(argv):
     cases = [(500, L2, "elu")] if _TRAINED.value else CONVERGED[:1]
   if _ROW.value:
     cases = [cases[int(row)] for row in _ROW.value]
-  rows = {
-    name: functools.partial(make, *case, 3 if quick else count, begun(name))
-    for case in cases
-    for name in [" ".join(map(str, (make.__name__, *case)))]
-  }
+  count = 3 if quick else count
+  files, rows = {}, {}
+  for case in cases:
+    name = " ".join(map(str, (make.__name__, *case)))
+    name += "" if count == 100 else f", {count} targets"
+    files[name] = begun(name)
+    rows[name] = functools.partial(make, *case, count, files[name])
   resumed(rows, flags.FLAGS.keep)
+  for path in files.values():  # of rows that are kept now
+    if path:
+      path.unlink(missing_ok=True)
 
 
 def begun(name: str) -> pathlib.Path | None:
-  """File of the answers so far of a row."""
-  keep = flags.FLAGS.keep
-  return pathlib.Path(f"{keep}.{name}.npz".replace(" ", "_")) if keep else None
+  """File of a row's answers so far."""
+  if not flags.FLAGS.keep:
+    return None
+  keep = pathlib.Path(flags.FLAGS.keep)
+  return keep.with_name(f"{keep.name}.{name.replace(' ', '_')}.npz")
 
 
 @functools.cache
@@ -122,8 +130,10 @@ def converged(
 
   def one(x, y, i):
     nonlocal last
-    if last is None or list(ids).index(i) % share == 0:
-      last = model.init(jax.random.fold_in(prng.root(0), int(i)))
+    number = list(ids).index(i)
+    if last is None or number % share == 0:
+      first = int(ids[number - number % share])
+      last = model.init(jax.random.fold_in(prng.root(0), first))
     together = np.append(fixed.x, x[None], 0), np.append(fixed.y, y)
     last, gradient = minimised(activation, width, last, *together)
     return last, gradient
@@ -135,11 +145,12 @@ def converged(
 
 
 def minimised(activation: str, width: int, params, x, y):
-  """The stationary point near `params`, by a search in the records' span: there
-  the first layer's kernel lies at any such point, and of fewer numbers L-BFGS
-  is quicker."""
-  x = x.reshape(len(x), -1)
-  basis, _ = np.linalg.qr(np.float64(x).T)  # (d, min(n + 1, d))
+  """A stationary point near `params` and the norm of the gradient there, by a
+  search in the records' span: with l2 > 0 the first layer's kernel lies in it
+  at any such point, and of fewer numbers L-BFGS is quicker."""
+  x = np.float64(x.reshape(len(x), -1))
+  _, size, basis = np.linalg.svd(x, full_matrices=False)
+  basis = basis[size > 1e-12 * size[0]].T  # (d, rank)
   _, loss = network(activation, width, basis.shape[1:])
 
   def first(params, function):
@@ -165,10 +176,10 @@ def trained(steps: int, l2: float, activation: str, count: int, begun) -> dict:
   def one(x, y, i):
     hparams = recipe.HParams(0.1, l2)
     row = train(prng.root(0), fixed, Records(x, y), np.int32(i), hparams)
-    return tree.unflatten(row, like), np.nan  # its gradient was not asked for
+    return tree.unflatten(row, like), 0.0  # its gradient was not asked for
 
   case = dict(steps=steps, l2=l2, activation=activation)
-  return case | attacked(loss, one, fixed, targets, ids, l2)
+  return case | attacked(loss, one, fixed, targets, ids, l2, begun)
 
 
 def attacked(
@@ -191,7 +202,9 @@ def attacked(
     answer = guess, label, found.identifiable, error.mean(), gradient, seconds
     done.append(answer)
     if begun:
-      np.savez(begun, **dict(zip(COLUMNS, map(np.array, zip(*done)))))
+      part = begun.with_suffix(".part.npz")
+      np.savez(part, **dict(zip(COLUMNS, map(np.array, zip(*done)))))
+      os.replace(part, begun)
     if 0 < 60 * _MINUTES.value < time.monotonic() - begin:
       break
   targets = Records(*(a[: len(done)] for a in targets))
@@ -204,11 +217,9 @@ def attacked(
   label = label == targets.y
   right = (mse <= EXACT) & label
   mixed = 0 < (mse <= NEAR).sum() < len(mse)
-  if begun:
-    begun.unlink()
   return dict(
     targets=len(done),
-    largest_gradient=float(gradient.max()),
+    largest_gradient=float(gradient.max()) if gradient.all() else None,
     mse_median=float(np.median(mse)),
     exact=int((mse <= EXACT).sum()),
     at_most_1e_3=int((mse <= 1e-3).sum()),
@@ -219,7 +230,9 @@ def attacked(
     vouched=int(vouched.sum()),
     vouched_wrongly=int((vouched & ~right).sum()),
     stated=float(np.median(stated)),
-    self_check=metrics.roc_auc_score(mse <= NEAR, -stated) if mixed else None,
+    self_check=metrics.roc_auc_score(mse <= NEAR, -stated.clip(0, 1e9))
+    if mixed
+    else None,
     seconds_a_target=float(np.median(seconds)),
   )
 

@@ -9,12 +9,12 @@ each of the likeliest labels,
 
 a the variance that is left. Where a is small the prior says nothing.
 
-The error that follows from a and C is too small: what is left has more shape
-than C. But what this training left is known, and so is every other record. The
-same, put to a few known records in place of the missing one, moves each from
-where it is; by how much more than a and C say, is the factor of the answer's
-error (a parametric bootstrap, Efron and Tibshirani 1993, §6.5, of one draw, by
-one linear step). The other candidates count as far as they are likely.
+The error that follows from a and C is often too small, because what is left has
+more shape than C. So it is calibrated: to first order, a few known records are
+sought out of their own gradient and the same left-over, and their squared error
+over what a and C say of it, where above 1, multiplies the answer's (a parametric
+bootstrap, Efron and Tibshirani 1993, §6.5, of one draw). The other candidates
+count as far as they are likely.
 """
 
 from typing import NamedTuple
@@ -73,10 +73,9 @@ def solve(problem: Problem, unknown: Unknown, target, found: Found):
   posterior = Posterior(shape, mean, variance(left) * sharpness)
   few = _all(problem, unknown, target, few, posterior)
   left, best = _left(problem, unknown, target, few), np.argmin(few.cost)
-  here = few.z[best], few.y[best]
-  noise, own = variance(left), left + target
-  _, spread = _step(problem, unknown, *here, left, posterior)
-  noise *= _calibration(problem, unknown, own, left, posterior, noise)
+  noise = variance(left)
+  _, spread = _step(problem, unknown, few.z[best], few.y[best], left, posterior)
+  noise *= _calibration(problem, unknown, target, left, posterior, noise)
   weight = np.exp((few.cost[best] - few.cost) / (2 * noise))
   other = weight / weight.sum() @ np.square(few.z - few.z[best])
   scale = np.sqrt(target @ shape.apply(target))
@@ -92,26 +91,39 @@ def _step(problem, unknown, z, label, left, posterior: Posterior):
   )
   if not np.isfinite(matrix).all():
     return np.full(len(z), np.inf), np.full(len(z), np.inf)
-  inverse = linalg.pinvh(matrix)
+  try:
+    inverse = linalg.cho_solve(linalg.cho_factor(matrix), np.eye(len(z)))
+  except linalg.LinAlgError:  # neither gradient nor prior tells every number
+    inverse = linalg.pinvh(matrix)
   return -inverse @ slope, np.diag(inverse)
 
 
-def _calibration(problem, unknown, own, left, posterior, noise) -> float:
+def _calibration(problem, unknown, target, left, posterior, noise) -> float:
   """The squared error of known records over what `noise` says of it, where the
-  same is left of their gradient as of the missing one's (P,), `own`; geometric
-  mean over those with a gradient as large as that."""
-  most = max(int(leftover.NUMBERS // len(own)), 1)
-  some = np.random.default_rng(0).permutation(len(problem.x))[:most]
-  gradients = dense.gradients(problem, problem.x[some], problem.y[some])
-  sizes = np.linalg.norm(gradients, axis=1) / np.linalg.norm(own)
+  same is left of their gradient as of the answer's; at least 1, for `left` is
+  what a fit has left.
+
+  The geometric mean over the `KNOWN` whose gradients are nearest in length to
+  the answer's, of those looked at.
+  """
+  most = int(np.clip(leftover.NUMBERS // len(left), KNOWN, leftover.FACTORS))
+  looked = np.random.default_rng(0).permutation(len(problem.x))[:most]
+  lengths = np.linalg.norm(
+    dense.gradients(problem, problem.x[looked], problem.y[looked]), axis=1
+  )
+  apart = np.abs(lengths - np.linalg.norm(left + target))
   ratios = []
-  for i in some[np.argsort(np.abs(np.log(sizes)))[:KNOWN]]:
+  for i in looked[np.argsort(apart)[:KNOWN]]:
     z, label = problem.x[i].ravel(), problem.y[i]
     if problem.labels is None:
       z, label = np.append(z, label), np.int32(0)
     move, spread = _step(problem, unknown, z, label, left, posterior)
-    ratios.append(np.square(move).mean() / (noise * spread.mean()))
-  return float(np.exp(np.mean(np.log(ratios))))
+    said = noise * spread.mean()
+    if 0 < said < np.inf and (move != 0).any():
+      ratios.append(np.square(move).mean() / said)
+  if not ratios:
+    return np.inf
+  return max(float(np.exp(np.mean(np.log(ratios)))), 1.0)
 
 
 def _left(problem, unknown, target, few: Found) -> np.ndarray:

@@ -100,24 +100,38 @@ def test_an_answer_that_allows_for_it_is_nearer_and_says_how_near():
 
 def test_the_stated_error_is_what_known_records_would_suffer():
   x, y = setting.X[: setting.N], setting.Y[: setting.N]
-  problem = _problem(jax.tree.map(np.asarray, setting.start(0)), x, y)
+  params = jax.tree.map(np.asarray, setting.start(0))
   rng, size = np.random.default_rng(0), setting.X[0].size
   unknown = problems.Unknown(setting.X[0].shape, size, None)
-  with jax.enable_x64(True):
+
+  def factor(loss, left):
+    problem = _problem(params, x, y, loss)
     gradients = np.asarray(dense.gradients(problem, problem.x, problem.y))
-    numbers = gradients.shape[1]
     posterior = generalised.Posterior(
-      leftover.Shape(np.zeros((numbers, 0)), np.zeros(0)),
+      leftover.Shape(np.zeros((gradients.shape[1], 0)), np.zeros(0)),
       np.zeros(size),
       np.full(size, 1e-12),
     )
+    left = left(gradients)
+    return generalised._calibration(
+      *(problem, unknown, gradients[0] - left, left, posterior),
+      left @ left / len(left),
+    )
 
-    def factor(left):
-      noise = left @ left / numbers
-      given = problem, unknown, gradients[0], left, posterior, noise
-      return generalised._calibration(*given)
+  def white(gradients):
+    return rng.normal(size=gradients.shape[1])
 
-    white = factor(rng.normal(size=numbers))
-    shaped = factor(rng.normal(size=len(x)) @ gradients)
-  assert 0.7 < white < 1.5
-  assert shaped > 2 * white
+  def shaped(gradients):
+    return rng.normal(size=len(gradients)) @ gradients
+
+  def little(gradients):  # a fit has left nothing of what moves a record
+    return np.append(np.zeros(gradients.shape[1] - 1), 1.0)
+
+  def kinked(params, x, y):  # no derivative where a pixel is 0
+    return setting.loss(params, x, y) + jnp.sqrt(x[27]) * params["c"][0]
+
+  with jax.enable_x64(True):
+    assert 1 <= factor(setting.loss, white) < 1.5
+    assert factor(setting.loss, shaped) > 2
+    assert factor(setting.loss, little) == 1
+    assert np.isfinite(factor(kinked, white))
