@@ -13,9 +13,10 @@ of other digits.
 
 A row is one set: found are records of an MSE of at most 1e-3, `control` looks
 for as many other digits in the same answers. `predicted` is the identifiability
-of each record (`attacks.identifiability`), computed before any search; the last
-line of --table has the AUC with which it tells found from not found. Rows
-already in --keep are not measured again.
+of each record (`attacks.identifiability`), computed before any search, with the
+records and what training left in hand; the last lines of --table have the AUC
+with which it tells found from not found. `cpu_seconds` has compiling in it.
+Rows already in --keep are not measured again.
 """
 
 import functools
@@ -41,7 +42,7 @@ from informed_recon.types import Records
 
 _ONLY = flags.DEFINE_string("only", "", "rows whose case begins like this")
 _TABLE = flags.DEFINE_string("table", "", "prints a summary of a file of rows")
-_FIGURE = flags.DEFINE_string("figure", "", "of the rows in --table")
+_FIGURE = flags.DEFINE_string("figure", "", "file for one, of --table")
 flags.DEFINE_bool("quick", False, "one set of one record, by each attack")
 flags.DEFINE_string("keep", "", "file of rows, which are not measured again")
 
@@ -54,7 +55,7 @@ SIZES = {1: 10, 2: 5, 5: 5, 10: 3, 20: 2, 40: 1, 60: 1}  # k -> sets
 
 def main(argv):
   del argv
-  if _TABLE.value:
+  if _TABLE.value or _FIGURE.value:
     for line in table(_TABLE.value):
       print(json.dumps(line))
     if _FIGURE.value:
@@ -106,8 +107,8 @@ def train(start, x, y):
 def release(i: int):
   """Of the i-th set of digits (training set, as many others, means of classes,
   start, parameters, parameters after training on)."""
-  some = load_digits()
-  x, y = some.data / 16, some.target
+  digits = load_digits()
+  x, y = digits.data / 16, digits.target
   order = np.random.default_rng(i).permutation(len(y))
   parts = order[:N], order[N : 2 * N], order[2 * N :]
   own, other, public = (Records(x[part], y[part]) for part in parts)
@@ -118,8 +119,8 @@ def release(i: int):
   params = jax.jit(train)(start, jnp.asarray(own.x), jnp.asarray(own.y))
   further, _ = stationary.minimise(loss, params, *own, l2=L2)
   rounded = [
-    jax.tree.map(lambda a: np.float64(np.float32(a)), some)
-    for some in (params, further)
+    jax.tree.map(lambda a: np.float64(np.float32(a)), theta)
+    for theta in (params, further)
   ]
   return own, other, means, start, *rounded
 
@@ -134,8 +135,9 @@ def _row(attack: str, k: int, i: int) -> dict:
   unknown = Records(*(jnp.asarray(a[:k]) for a in own))
   known = Records(*(a[k:] for a in own))
   if attack == "simulation":
-    some = known if k < N else None
-    explain, base = sets.simulation(functools.partial(train, start), some)
+    explain, base = sets.simulation(
+      functools.partial(train, start), known if k < N else None
+    )
     base = ravel_pytree(start)[0] if base is None else base
     seen, noise = ravel_pytree(params)[0], View()
   else:
@@ -201,9 +203,16 @@ def table(path: str):
       predicted_median=float(np.median(said)),
       cpu_seconds=float(np.mean([one["cpu_seconds"] for one in some])),
     )
-  said, right = _all(rows, "predicted"), _all(rows, "mse") <= FOUND
-  auc = metrics.roc_auc_score(right, -said) if 0 < right.mean() < 1 else None
-  yield dict(records=len(said), found=int(right.sum()), auc_of_prediction=auc)
+  for attack in (*ATTACKS, "all"):
+    some = [one for one in rows if attack in (one["attack"], "all")]
+    said, right = _all(some, "predicted"), _all(some, "mse") <= FOUND
+    auc = metrics.roc_auc_score(right, -said) if 0 < right.mean() < 1 else None
+    yield dict(
+      attack=attack,
+      records=len(said),
+      found=int(right.sum()),
+      auc_of_prediction=auc,
+    )
 
 
 def _all(rows: list[dict], name: str) -> np.ndarray:

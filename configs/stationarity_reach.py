@@ -6,7 +6,8 @@ schedule, weight decay 1e-3, 20,000 steps, 24 targets, no shadow model.
 results.csv has success, TPR at 1% FPR and the share declined of every point.
 Success at eta: an MSE of 1e-3.
 
-Measured: docs/stationarity.md (12 of the 18 points).
+Measured: results/stationarity_reach, docs/stationarity.md; 2 hours on one busy
+CPU core.
 
 python -m launch.sweep --config=configs/stationarity_reach.py \
   --workdir=runs/reach

@@ -82,8 +82,8 @@ def slow(problem: Problem, left: np.ndarray) -> Shape:
     vector = _curvature(problem.loss, *given, problem.l2, basis[:, i])
     images[:, i] = vector = np.asarray(vector)
   values, vectors = np.linalg.eigh(basis.T @ images)
-  slow = values < FLAT * problem.l2
-  return Shape(basis @ vectors[:, slow], np.ones(slow.sum()))
+  flat = values < FLAT * problem.l2
+  return Shape(basis @ vectors[:, flat], np.ones(flat.sum()))
 
 
 def records(problem: Problem, without: Shape) -> tuple[np.ndarray, np.ndarray]:
