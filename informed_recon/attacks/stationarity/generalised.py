@@ -11,7 +11,7 @@ a the variance that is left. Where a is small the prior says nothing.
 
 The error that follows from a and C is often too small, because what is left has
 more shape than C. So it is calibrated: to first order, a few known records are
-sought out of their own gradient and the same left-over. Their squared error over
+sought out of their own gradient and the same left-over. The squared error over
 what a and C say of it, where above 1, multiplies the answer's (a parametric
 bootstrap of one draw, Efron and Tibshirani 1993, §6.5). The other candidates
 count as far as they are likely.
