@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from informed_recon import compiler, prng
+from informed_recon import prng
 from informed_recon.attacks.reconstructor import discriminator
 from informed_recon.attacks.reconstructor.standardisation import Standard
 from informed_recon.types import UserError
@@ -119,7 +119,6 @@ def make(
   A step depends on its arguments, `key` and its number `count` alone. The
   discriminator has the optimiser of the network.
   """
-  jit = partial(jax.jit, compiler_options=compiler.options())
   dropout_key = prng.stream(key, "dropout")
   dtype = jnp.dtype(spec.dtype)
   critic_network = discriminator.Network()
@@ -142,7 +141,7 @@ def make(
 
   def start():
     # One program to compile, where there would be several for each layer.
-    init = jit(partial(network.init, train=False))
+    init = jax.jit(partial(network.init, train=False))
     params = init(prng.stream(key, "init"), jnp.zeros((1, num_params)))
     ema = jax.tree.map(jnp.copy, params) if spec.ema else None
     critic = None
@@ -204,8 +203,8 @@ def make(
 
   return Steps(
     start,
-    jit(step, donate_argnums=0),
-    jit(epoch, donate_argnums=0),
-    jit(predict),
-    jit(summed_loss),
+    jax.jit(step, donate_argnums=0),
+    jax.jit(epoch, donate_argnums=0),
+    jax.jit(predict),
+    jax.jit(summed_loss),
   )
