@@ -5,8 +5,8 @@ from where the reconstructor network has brought them. Two models are trained on
 to a stationary point, where one gradient of the known records gives the missing
 one away.
 
-Measured: MSE 0.0043 [0.0033, 0.0056] on 250 targets, the nearest-neighbour
-oracle 0.0323 [0.0304, 0.0342]; 1 min 50 s on two CPU cores.
+Measured: MSE 0.0041 [0.0035, 0.0049] on 250 targets, the nearest-neighbour
+oracle 0.0323 [0.0304, 0.0342]; 1 min 38 s on two CPU cores.
 
 python -m launch.run --config=configs/demo.py --workdir=runs/demo
 """
