@@ -40,14 +40,10 @@ def _shadows(count):
   }
 
 
-# Of networks without a dense first layer. Their training is dear: a quarter of
-# the shadow models, so that they have a baseline of their own.
-_FEW = _shadows(500)
-_IMAGE = {
-  **_FEW,
-  "reconstructors.network.network": "conv",
-  **NO_SIMULATION,
-}
+# Of architectures. The training of those without a dense first layer is dear: a
+# quarter of the shadow models and no simulation, of their baseline either.
+_FEW = {**_shadows(500), **NO_SIMULATION}
+_IMAGE = {**_FEW, "reconstructors.network.network": "conv"}
 _BATCHES = {
   f"{size}, {word}": {
     "training.batch_size": size,
