@@ -82,11 +82,15 @@ def ridge(
   unit = unit or 1.0  # all models equal: any penalty gives the mean record
   penalties = [unit * g for g in RIDGE_GRID]
   with jax.enable_x64(True):
-    part = _normal_equations(x[:cut], y[:cut])
-    losses = [_loss(part, x[cut:], y[cut:], penalty) for penalty in penalties]
+    # Where models are few their products serve both fits.
+    products = _products(x) if count < x.shape[1] else None
+    some = None if products is None else products[:cut, :cut]
+    part = _normal_equations(x[:cut], y[:cut], some)
+    other = _seen(part, x[cut:])
+    losses = [_loss(part, other, y[cut:], penalty) for penalty in penalties]
     penalty = penalties[int(np.argmin(losses))]
-    del part  # and its copy of x, which may be gigabytes
-    weights, intercept = _solution(_normal_equations(x, y), penalty)
+    del part, other  # and copies of x, which may be gigabytes
+    weights, intercept = _solution(_normal_equations(x, y, products), penalty)
   return Ridge(standard, weights, intercept, penalty)
 
 
@@ -104,14 +108,25 @@ class _NormalEquations(NamedTuple):
     return len(self.x) < self.x.shape[1]
 
 
-def _normal_equations(x: np.ndarray, y: np.ndarray) -> _NormalEquations:
+def _products(x: np.ndarray):
+  """XXᵀ (N, N)."""
+  x = _libraries()[0].asarray(x)
+  return x @ x.T
+
+
+def _normal_equations(x: np.ndarray, y: np.ndarray, products=None):
+  """`_NormalEquations` of x and y; `products`: XXᵀ, where it is there."""
   numpy, _ = _libraries()
   x, y = numpy.asarray(x), numpy.asarray(y)
   x_mean, y_mean = x.mean(0), y.mean(0)
   x, y = x - x_mean, y - y_mean
-  dual = len(x) < x.shape[1]
-  gram, right = (x @ x.T, y) if dual else (x.T @ x, x.T @ y)
-  return _NormalEquations(x, x_mean, y_mean, gram.astype(np.float64), right)
+  if len(x) < x.shape[1]:
+    gram = (x @ x.T if products is None else products).astype(np.float64)
+    gram, right = gram - gram.mean(0), y
+    gram = gram - gram.mean(1, keepdims=True)
+  else:
+    gram, right = (x.T @ x).astype(np.float64), x.T @ y
+  return _NormalEquations(x, x_mean, y_mean, gram, right)
 
 
 def _solve(gram, right, penalty: float):
@@ -132,16 +147,21 @@ def _solution(equations: _NormalEquations, penalty: float):
   return np.asarray(weights), np.asarray(intercept)
 
 
-def _loss(equations: _NormalEquations, x, y, penalty: float) -> float:
+def _seen(equations: _NormalEquations, x):
+  """Other models (M, P) as `_loss` takes them: centred (M, P), or in dual form
+  their products with the models of the equations (N, M)."""
+  x = _libraries()[0].asarray(x) - equations.x_mean
+  return equations.x @ x.T if equations.dual else x
+
+
+def _loss(equations: _NormalEquations, seen, y, penalty: float) -> float:
   """Mean squared error on other models; in dual form without the weights."""
   numpy, _ = _libraries()
-  x = numpy.asarray(x) - equations.x_mean
   if equations.dual:
     # Fewer right sides than pixels: these models are a tenth of the others.
-    shares = _solve(equations.gram, equations.x @ x.T, penalty)
-    guess = shares.T @ equations.right
+    guess = _solve(equations.gram, seen, penalty).T @ equations.right
   else:
-    guess = x @ _solve(equations.gram, equations.right, penalty)
+    guess = seen @ _solve(equations.gram, equations.right, penalty)
   return float(numpy.mean(((guess + equations.y_mean).clip(0, 1) - y) ** 2))
 
 

@@ -53,7 +53,10 @@ def test_solver_has_an_intercept_of_its_own(count, params):
     equations = baselines._normal_equations(x, y)
     weights, intercept = baselines._solution(equations, 2.0)
     # What chooses the penalty needs no weights, and agrees with them.
-    loss = baselines._loss(equations, x[:7] + 1, y[:7], 2.0)
+    seen = baselines._seen(equations, x[:7] + 1)
+    loss = baselines._loss(equations, seen, y[:7], 2.0)
+    given = baselines._normal_equations(x, y, x @ x.T)
+  np.testing.assert_allclose(given.gram, equations.gram, atol=1e-4)
   guess = ((x[:7] + 1) @ weights + intercept).clip(0, 1)
   assert loss == pytest.approx(np.mean((guess - y[:7]) ** 2), rel=1e-4)
   theirs = SklearnRidge(alpha=2.0).fit(x, y)
