@@ -17,13 +17,15 @@ class Network(nn.Module):
   """A stem, stages of residual blocks, logits of the mean over the image.
 
   `widths` are the channels of the stages, each after the first at half of the
-  size; `blocks` a stage's number of blocks; `groups` those of every norm.
+  size; `blocks` a stage's number of blocks; `groups` those of every norm. The
+  first convolution has a stride of `stem`.
   """
 
   num_classes: int
   widths: tuple[int, ...] = (16, 32, 64)
   blocks: int = 1
   groups: int = 8
+  stem: int = 1
   activation: str = "relu"
 
   @nn.compact
@@ -52,7 +54,7 @@ class Network(nn.Module):
     def normed(x):
       return act(nn.GroupNorm(self.groups)(x))
 
-    x = convolve(x, self.widths[0])
+    x = convolve(x, self.widths[0], stride=self.stem)
     for stage, width in enumerate(self.widths):
       for block in range(self.blocks):
         stride = 2 if stage and not block else 1
