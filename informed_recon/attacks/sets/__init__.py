@@ -2,5 +2,6 @@
 
 from informed_recon.attacks.sets.search import Found as Found
 from informed_recon.attacks.sets.search import reconstruct as reconstruct
+from informed_recon.attacks.sets.training import sampled as sampled
 from informed_recon.attacks.sets.training import simulation as simulation
 from informed_recon.attacks.sets.training import stationarity as stationarity

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from informed_recon.attacks.stationarity import missing
-from informed_recon.types import Records
+from informed_recon.types import Records, UserError
 
 
 def simulation(train: Callable, known: Records | None):
@@ -36,6 +36,50 @@ def simulation(train: Callable, known: Records | None):
     )
 
   return explain, jax.jit(flat)(*known)
+
+
+def sampled(loss: Callable, known: Records, size: int):
+  """A step's gradient, whose derivative is by a sample of the known records.
+
+  A product with J then costs what training on `size` and the k unknown records
+  does. The value stays that of all, so that what is found explains what is seen
+  as exactly; a sample too small leads the search astray, which its residual
+  tells.
+
+  Args:
+    loss: `loss(params, x, y)`, the losses (m,) of records x (m, d).
+    known: n records.
+    size: of the sample, which goes round the known records from step to step.
+
+  Returns:
+    (params, x (k, d), y (k,), step) -> the mean gradient of all k + n records,
+    for a `train` that takes unknown and known records apart.
+
+  Raises:
+    UserError: a size that is not between 1 and n.
+  """
+  n, stop = len(known.y), jax.lax.stop_gradient
+  if not 1 <= size <= n:
+    raise UserError(f"size must lie between 1 and {n} known records: {size}")
+  known = Records(*map(jnp.asarray, known))
+
+  @jax.grad
+  def total(params, x, y):
+    return jnp.sum(loss(params, x, y))
+
+  def gradient(params, x, y, step):
+    turn = (size * step + jnp.arange(size)) % n
+    part = total(params, known.x[turn], known.y[turn])
+    whole = stop(part) if size == n else total(stop(params), *known)
+    own = total(params, x, y)
+
+    def mean(whole, part, own):
+      # The value of the one and the derivative of the other.
+      return (whole + n / size * (part - stop(part)) + own) / (len(y) + n)
+
+    return jax.tree.map(mean, whole, part, own)
+
+  return gradient
 
 
 def stationarity(loss: Callable, params, known: Records, k: int, l2: float):
