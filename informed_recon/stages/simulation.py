@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
+from informed_recon import compiler
 from informed_recon.attacks import simulation as attack
 from informed_recon.experiment import Experiment
 from informed_recon.storage import answers, files
@@ -208,7 +209,8 @@ def _releases(
   base = jax.jit(
     lambda ids: jax.lax.map(
       lambda i: simulate(fixed, None, i), ids, batch_size=32
-    )
+    ),
+    compiler_options=compiler.options(),
   )
   threat = ensemble.Threat(**experiment.config.threat)
   own = np.uint32([ensemble.BASE_ID])

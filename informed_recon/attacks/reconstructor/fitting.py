@@ -12,6 +12,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -20,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from informed_recon import allocator, prng
+from informed_recon import allocator, compiler, prng
 from informed_recon.attacks.reconstructor import step
 from informed_recon.attacks.reconstructor.standardisation import (
   Standard,
@@ -121,9 +122,11 @@ def fit(
   steps = len(shadows.train) // spec.batch_size
   optimizer = _optimizer(spec, steps * spec.epochs)
   learn = step.make(network, spec, optimizer, rows.num_params, key)
+  # One program to compile, where there would be several for each layer.
+  start = jax.jit(partial(_start, learn), compiler_options=compiler.options())
   directory.mkdir(parents=True, exist_ok=True)
   with checkpoints.manager(directory) as manager:
-    state = State(**checkpoints.restore(manager, lambda: _start(learn)))
+    state = State(**checkpoints.restore(manager, start))
     state = jax.device_put(state, mesh.whole(shadows.devices))
     saved = time.monotonic()
     while _goes_on(spec, state):

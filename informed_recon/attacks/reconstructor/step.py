@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from informed_recon import prng
+from informed_recon import compiler, prng
 from informed_recon.attacks.reconstructor import discriminator
 from informed_recon.attacks.reconstructor.standardisation import Standard
 from informed_recon.types import UserError
@@ -140,9 +140,8 @@ def make(
     return loss
 
   def start():
-    # One program to compile, where there would be several for each layer.
-    init = jax.jit(partial(network.init, train=False))
-    params = init(prng.stream(key, "init"), jnp.zeros((1, num_params)))
+    example = jnp.zeros((1, num_params))
+    params = network.init(prng.stream(key, "init"), example, train=False)
     ema = jax.tree.map(jnp.copy, params) if spec.ema else None
     critic = None
     if spec.adversarial_weight:
@@ -201,10 +200,11 @@ def make(
     prediction = draw(params, standard, batch, train=False)
     return jnp.sum(losses(perceptual, prediction, truth))
 
+  jit = partial(jax.jit, compiler_options=compiler.options())
   return Steps(
     start,
-    jax.jit(step, donate_argnums=0),
-    jax.jit(epoch, donate_argnums=0),
-    jax.jit(predict),
-    jax.jit(summed_loss),
+    jit(step, donate_argnums=0),
+    jit(epoch, donate_argnums=0),
+    jit(predict),
+    jit(summed_loss),
   )

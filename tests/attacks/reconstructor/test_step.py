@@ -121,12 +121,10 @@ def test_terms_of_no_weight_leave_no_trace(network, shadows):
   plain, batch = _steps(network), _batch(shadows)
   learner = plain.start()
   assert learner.ema is None and learner.critic is None
-  text = str(jax.make_jaxpr(plain.step)(learner, STANDARD, None, *batch, 0))
+  text = str(plain.step.trace(learner, STANDARD, None, *batch, 0).jaxpr)
   assert "conv_general" not in text
   full = _steps(network, **ALL)
-  text = str(
-    jax.make_jaxpr(full.step)(full.start(), STANDARD, edges, *batch, 0)
-  )
+  text = str(full.step.trace(full.start(), STANDARD, edges, *batch, 0).jaxpr)
   assert "conv_general" in text
 
 

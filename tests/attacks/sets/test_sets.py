@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.flatten_util import ravel_pytree
 from scipy import optimize
 
 from informed_recon.attacks import sets
@@ -43,6 +44,28 @@ def _train(x, y, width=WIDTH, steps=15):
   return jax.lax.scan(advance, start, None, steps)[0]
 
 
+def _sampled(known, size, width=WIDTH, steps=15):
+  """`_train` on known records of which a derivative sees some."""
+
+  def loss(p, x, y):
+    logits = jax.nn.elu(x @ p["a"] + p["b"]) @ p["c"] + p["e"]
+    return optax.softmax_cross_entropy_with_integer_labels(logits, y)
+
+  gradient = sets.sampled(loss, known, size)
+
+  def train(x, y):
+    start = _train(x, y, width, steps=0)
+
+    def advance(p, i):
+      grads = gradient(p, x, y, i)
+      return jax.tree.map(lambda a, g: a - 0.5 * g, p, grads), None
+
+    end = jax.lax.scan(advance, start, jnp.arange(steps))[0]
+    return ravel_pytree(end)[0]
+
+  return jax.jit(train)
+
+
 def _released(k, seed=0, train=_train):
   """(explain, seen, base, means, truth) with k records unknown."""
   records, means = _records(seed)
@@ -57,6 +80,30 @@ def _errors(found, truth):
   square = ((found.x[:, None] - truth.x[None]) ** 2).mean(-1)
   answer, record = optimize.linear_sum_assignment(square)
   return square[answer, record], found.y[answer] == truth.y[record]
+
+
+@pytest.mark.parametrize("size", (N // 2, N))
+def test_a_derivative_by_a_sample_finds_them_too(released, size):
+  explain, seen, base, means, truth = released
+  known = Records(*(a[:N] for a in _records()[0]))
+  train = _sampled(known, size)
+  # What is simulated is the training on all; what a record does to it is not.
+  np.testing.assert_allclose(train(*truth), seen, rtol=1e-5, atol=1e-6)
+  ways = [
+    jax.jacfwd(f)(jnp.asarray(truth.x), truth.y) for f in (explain, train)
+  ]
+  off = jnp.linalg.norm(ways[1] - ways[0]) / jnp.linalg.norm(ways[0])
+  assert off < 1e-4 if size == N else 1e-3 < off < 0.12
+  found = sets.reconstruct(train, seen, base, means, 2, labels=truth.y)
+  error, _ = _errors(found, truth)
+  assert found.identifiable.all() and (error < 1e-5).all()
+
+
+def test_a_sample_is_of_the_known_records():
+  known = Records(*(a[:N] for a in _records()[0]))
+  for size in (0, N + 1):
+    with pytest.raises(UserError, match="between 1 and 20"):
+      sets.sampled(None, known, size)
 
 
 @pytest.fixture(scope="module")
