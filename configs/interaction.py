@@ -5,7 +5,8 @@ and a cosine schedule; initial weights and batch order are secret, so that no
 attack but that on stationarity finds records. 8 targets of unknown label, no
 shadow model, three seeds; the first seed of all points comes first.
 
-Measured: docs/findings.md, as far as it has run.
+Measured, one seed: docs/findings.md. Longer training and more decay leak
+together; either does little alone.
 
 python -m launch.sweep --config=configs/interaction.py --workdir=runs/together
 """

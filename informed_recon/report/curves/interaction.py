@@ -96,9 +96,9 @@ def model(found: pd.DataFrame) -> pd.DataFrame:
 def says(found: pd.DataFrame) -> str:
   """What acts by itself, and what only together."""
   counts = found.groupby(list(AXES)).seed.nunique()
-  text = (
-    f"{len(counts)} settings, {counts.min()} to {counts.max()} seeds each. "
-  )
+  low, high = counts.min(), counts.max()
+  seeds = f"{low}" if low == high else f"{low} to {high}"
+  text = f"{len(counts)} settings, seeds of each: {seeds}. "
   if min(found[name].nunique() for name in AXES) < 2 or len(found) < 12:
     return text + "Too few for a model of them."
   shown = [
@@ -109,5 +109,6 @@ def says(found: pd.DataFrame) -> str:
   ]
   return text + (
     "Change of log₁₀ error from the middle of each range to its end, where "
-    f"the interval excludes none: {'; '.join(shown) or 'none'}."
+    f"the 95% interval over settings excludes none: "
+    f"{'; '.join(shown) or 'none'}."
   )
