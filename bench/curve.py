@@ -255,7 +255,9 @@ def figure(path: str):
     axis.set(xscale="log", xlabel=f"unknown records, of {N}")
     axis.set_xticks(sizes, map(str, sizes))
     axis.minorticks_off()
-    axis.legend(frameon=False, fontsize=8)
+  handles, labels = error.get_legend_handles_labels()
+  where = dict(loc="outside lower center", ncols=len(labels), fontsize=8)
+  drawn.legend(handles, labels, frameon=False, **where)
   return drawn
 
 
