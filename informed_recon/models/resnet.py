@@ -40,6 +40,8 @@ class Network(nn.Module):
         "resnet wants widths, and groups that divide them, got "
         f"{self.widths} and {groups}"
       )
+    if self.stem < 1:
+      raise UserError(f"resnet wants a stem of at least 1, got {self.stem}")
     act = activation(self.activation)
 
     def convolve(x, width, size=3, stride=1):

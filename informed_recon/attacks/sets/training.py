@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
+from informed_recon.attacks.simulation.sampled import by_sample
 from informed_recon.attacks.stationarity import missing
 from informed_recon.types import Records, UserError
 
@@ -58,26 +59,19 @@ def sampled(loss: Callable, known: Records, size: int):
   Raises:
     UserError: a size that is not between 1 and n.
   """
-  n, stop = len(known.y), jax.lax.stop_gradient
+  n = len(known.y)
   if not 1 <= size <= n:
     raise UserError(f"size must lie between 1 and {n} known records: {size}")
   known = Records(*map(jnp.asarray, known))
 
   @jax.grad
-  def total(params, x, y):
-    return jnp.sum(loss(params, x, y))
+  def total(params, x, y, weight):
+    return jnp.sum(weight * loss(params, x, y))
 
   def gradient(params, x, y, step):
-    turn = (size * step + jnp.arange(size)) % n
-    part = total(params, known.x[turn], known.y[turn])
-    whole = stop(part) if size == n else total(stop(params), *known)
-    own = total(params, x, y)
-
-    def mean(whole, part, own):
-      # The value of the one and the derivative of the other.
-      return (whole + n / size * (part - stop(part)) + own) / (len(y) + n)
-
-    return jax.tree.map(mean, whole, part, own)
+    of_known = by_sample(total, params, known, size, step)
+    own = total(params, x, y, jnp.ones(len(y)))
+    return jax.tree.map(lambda a, b: (a + b) / (len(y) + n), of_known, own)
 
   return gradient
 

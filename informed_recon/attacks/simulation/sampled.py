@@ -9,6 +9,9 @@ S_t being other records in every step: the value is that of the whole sum, the
 derivative that of the sample's. Derived for this project.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 
@@ -16,7 +19,7 @@ from informed_recon.models import Model
 from informed_recon.training import batches
 from informed_recon.training.mechanisms import none
 from informed_recon.training.recipe import Gradient, Recipe
-from informed_recon.types import UserError
+from informed_recon.types import Records, UserError
 
 
 def sampled_gradient(
@@ -45,23 +48,35 @@ def sampled_gradient(
     )
   if not sample:
     return None
-  whole, stop = none.make(model, recipe), jax.lax.stop_gradient
+  whole = none.make(model, recipe)
 
   def sampled(keys, step, params, fixed, target, hparams):
-    x, y = fixed
-    n = len(y)
+    n = len(fixed.y)
     if sample >= n:
       return whole(keys, step, params, fixed, target, hparams)
-    total = batches.of_fixed(model, stop(params), x, y, jnp.ones(n))
-    # In turn: what a step leaves out adds up to less than it would always.
-    turn = (sample * step + jnp.arange(sample)) % n
-    weight = n / sample * jnp.ones(n)[turn]
-    part = batches.of_fixed(model, params, x[turn], y[turn], weight)
-    # The value of the one and the derivative of the other.
-    total = jax.tree.map(lambda t, p: t + (p - stop(p)), total, part)
+    total = by_sample(
+      partial(batches.of_fixed, model), params, fixed, sample, step
+    )
     if target is not None:
       total = batches.with_target(model, params, total, target)
     size = n + (target is not None)
     return jax.tree.map(lambda g, p: g / size + hparams.l2 * p, total, params)
 
   return sampled
+
+
+def by_sample(total: Callable, params, records: Records, size: int, step):
+  """`total(params, x, y, weight)` of all records, differentiated by a sample.
+
+  The value is that over all n records with weights of 1; the derivative in
+  `params` is that over `size` of them with weights of n / size. The sample goes
+  round the records from step to step.
+  """
+  (x, y), stop = records, jax.lax.stop_gradient
+  n = len(y)
+  whole = total(stop(params), x, y, jnp.ones(n))
+  # In turn: what a step leaves out adds up to less than it would always.
+  turn = (size * step + jnp.arange(size)) % n
+  part = total(params, x[turn], y[turn], n / size * jnp.ones(n)[turn])
+  # The value of the one and the derivative of the other.
+  return jax.tree.map(lambda t, p: t + (p - stop(p)), whole, part)

@@ -109,6 +109,6 @@ def says(found: pd.DataFrame) -> str:
   ]
   return text + (
     "Change of log₁₀ error from the middle of each range to its end, where "
-    f"the 95% interval over settings excludes none: "
+    "the 95% interval over settings excludes none: "
     f"{'; '.join(shown) or 'none'}."
   )
