@@ -4,8 +4,9 @@
 (k,) were the unknown ones. For the simulation attack that is the end of
 training with them and the known records; at a stationary point it is the sum of
 their gradients. The set that explains what is seen is looked for by
-Levenberg-Marquardt steps over all records at once (`step`), without bounds on
-features: records that are right keep within them, which is a check of its own.
+regularised Gauss-Newton steps over all records at once (`step`), without bounds
+on features: records that are right keep within them, which is a check of its
+own.
 
 Labels are candidates: all sets of labels, where they are few, else the set
 whose counts of classes fit best. Of those that fit best at their classes' means
@@ -35,6 +36,7 @@ from informed_recon.attacks.sets import step as steps
 from informed_recon.types import UserError
 
 EXPLAINED = 1e-3  # ρ at and below which a set counts as found
+SETTLED = 1e-4  # ρ above which other starts are tried
 CONVERGED = 1e-5  # ρ at which there is nothing left to gain
 STALL, SLOW = 6, 0.9  # so many steps that leave this share of ρ end a search
 PRECISE = 0.01  # standard error over the range of features, to vouch for
@@ -70,7 +72,7 @@ def reconstruct(
   labels: np.ndarray | None = None,
   bounds: tuple[float, float] = (0.0, 1.0),
   rounds: int = 2,
-  most: int = 40,
+  most: int = 60,
   seed: int = 0,
 ) -> Found:
   """Looks for the k records that explain what is seen.
@@ -106,7 +108,7 @@ def reconstruct(
     tried = _labels(explain, seen, base, means, k)
   best = search.halve([search.begin(y) for y in tried])
   for _ in range(rounds):
-    if search.share(best[0]) <= EXPLAINED:
+    if search.share(best[0]) <= SETTLED:
       break
     if labels is not None:
       more = [search.begin(y) for y in tried]

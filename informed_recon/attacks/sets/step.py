@@ -1,10 +1,17 @@
-"""One Levenberg-Marquardt step over a set of records.
+"""One step of the search for a set of records.
 
 What is seen of a release is b, and `explain` says what b would be for k unknown
-records x (k, d) with labels y. A step minimises ‖r + J v‖² + λ ‖v‖² over v,
-r = explain(x, y) - b and J its derivative, by conjugate gradients (CGLS, Björck
-1996, §7.4), and takes x + v where that lowers ‖r‖² (see `marquardt`). Two
-things keep the conjugate gradients short:
+records x (k, d) with labels y. A step is of the iteratively regularised
+Gauss-Newton method (Bakushinskii 1992): with r = explain(x, y) - b and J its
+derivative it minimises ‖r + J v‖² + μ ‖x + v - x₀‖² + λ ‖v‖² over v, by
+conjugate gradients (Björck 1996, §7.4). The pull μ to where the search began is
+halved as it goes: what is not told yet stays where it is likely, in place of
+wherever a linear model sends it. The damping λ is Levenberg's and Marquardt's.
+
+What the linear model missed, r(x + v) - r - J v, is put through the same
+equations once more: the second-order correction of Fletcher (1982), which lets
+a step follow a bent valley (cf. the geodesic acceleration of Transtrum and
+Sethna 2012). Two things keep the conjugate gradients short:
 
 * Records that are alike change what is seen in like ways. Column c of all
   records is J_c, (P, k), and the mean of J_cᵀ J_c over columns, (k, k), undoes
@@ -15,6 +22,7 @@ things keep the conjugate gradients short:
   2000), so that each is found once and not in every step.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -23,9 +31,10 @@ import jax.numpy as jnp
 
 from informed_recon.attacks import marquardt
 
-LEAST_DAMPING, MOST_DAMPING = 1e-10, 1e6
-CG_STEPS = 80  # at most
-CG_TOLERANCE = 0.05  # share of the gradient at which they end
+START_PULL = 0.1  # μ of the first step, over the curvature
+LEAST_DAMPING, MOST_DAMPING = 1e-16, 1e6
+CG_STEPS, CG_TOLERANCE = 80, 0.05  # at most; share of the gradient to end at
+BEND_STEPS, BEND_TOLERANCE = 20, 0.3  # of the second-order correction
 MEMORY = 40  # directions that are kept
 
 # (x (k, d), y (k, ...)) -> what is seen (P,)
@@ -45,8 +54,11 @@ class State(NamedTuple):
   """A set of records on its way."""
 
   x: Any  # (k, d)
+  start: Any  # (k, d) x₀, where the search began
   cost: Any  # () ‖r‖²
-  damping: Any  # () over the curvature along the gradient
+  scale: Any  # () curvature along the first gradient; 0: not measured yet
+  pull: Any  # () μ over scale
+  damping: Any  # () λ over scale
   memory: Memory
   products: Any  # () with J or its transpose, in all
 
@@ -54,10 +66,14 @@ class State(NamedTuple):
 def begin(explain: Explain, seen, x, y) -> State:
   """The state at a first guess x (k, d) with labels y, of what is seen (P,)."""
   none = jnp.zeros((MEMORY, *x.shape), x.dtype)
+  zero = jnp.zeros((), x.dtype)
   return State(
     x=x,
+    start=x,
     cost=_square(explain(x, y) - seen),
-    damping=jnp.asarray(marquardt.START_DAMPING, x.dtype),
+    scale=zero,
+    pull=zero + START_PULL,
+    damping=zero,
     memory=Memory(none, none, none[:, 0, 0], jnp.int32(0)),
     products=jnp.int32(0),
   )
@@ -69,26 +85,50 @@ def step(explain: Explain, seen, y, state: State) -> State:
   def misfit(x):
     return explain(x, y) - seen
 
+  def pulled(cost, x):
+    return cost + pull * _square(x - state.start)
+
   linear = marquardt.linearise(misfit, state.x, _square)
-  damping = state.damping * linear.curvature
+  scale = jnp.where(state.scale > 0, state.scale, linear.curvature)
+  pull, damping = state.pull * scale, state.damping * scale
+  hold = pull + damping
   inverse = jnp.linalg.inv(
-    gram(linear.forward, state.x) + damping * jnp.eye(len(state.x))
+    gram(linear.forward, state.x) + hold * jnp.eye(len(state.x))
   )
-  near = _bfgs(state.memory, lambda g: inverse @ g)
-  move, left, memory, count = _damped_least_squares(
-    linear, damping, near, state.memory
+  solve = functools.partial(_solve, linear, hold, lambda g: inverse @ g)
+  slope = linear.gradient + pull * (state.x - state.start)
+  move, image, memory, count = solve(
+    slope, state.memory, CG_STEPS, CG_TOLERANCE
   )
-  x = state.x + move
-  cost = _square(misfit(x))
-  better = cost < state.cost
-  gain = (state.cost - cost) / (state.cost - _square(left))
-  factor = marquardt.factor(better, gain)
+  straight = state.x + move
+  expected, found = linear.residuals + image, misfit(straight)
+  bend, _, memory, more = solve(
+    linear.backward(found - expected), memory, BEND_STEPS, BEND_TOLERANCE
+  )
+  bent = straight + bend
+  costs = _square(found), _square(misfit(bent))
+  now = pulled(state.cost, state.x)
+  promise = now - pulled(_square(expected), straight)
+  follow = pulled(costs[1], bent) < pulled(costs[0], straight)
+  x, cost = jnp.where(follow, bent, straight), jnp.where(follow, *costs[::-1])
+  gain = (now - pulled(cost, x)) / promise
+  better = gain > 0
+  raised = jnp.maximum(state.damping, state.pull / 10)
+  damping = jnp.select(
+    [~better, gain < 0.25, gain > 0.75],
+    [4 * raised, 2 * raised, state.damping / 4],
+    state.damping,
+  )
+  reached = better & ((gain > 0.75) | (promise < 0.3 * now))
   return State(
     x=jnp.where(better, x, state.x),
+    start=state.start,
     cost=jnp.where(better, cost, state.cost),
-    damping=jnp.clip(state.damping * factor, LEAST_DAMPING, MOST_DAMPING),
+    scale=scale,
+    pull=jnp.where(reached, state.pull / 2, state.pull),
+    damping=jnp.clip(damping, LEAST_DAMPING, MOST_DAMPING),
     memory=memory,
-    products=state.products + 2 * count + len(x) + 4,
+    products=state.products + 2 * (count + more) + len(x) + 6,
   )
 
 
@@ -130,33 +170,34 @@ def _remember(memory: Memory, move, image) -> Memory:
   )
 
 
-def _damped_least_squares(linear, damping, near, memory):
-  """Minimises ‖r + J v‖² + damping ‖v‖²; returns v, r + J v, what to remember
-  and the number of steps."""
-  residuals, forward, backward, gradient, _ = linear
-  first = near(gradient)
-  enough = CG_TOLERANCE**2 * jnp.vdot(gradient, first)
+def _solve(linear, hold, near, slope, memory, most: int, tolerance: float):
+  """Solves (JᵀJ + hold) v = -slope; returns v, J v, what to remember and the
+  number of steps."""
+  near = _bfgs(memory, near)
+  first = near(slope)
+  enough = tolerance**2 * jnp.vdot(slope, first)
 
   def going(carry):
-    *_, slope, count = carry
-    return (slope > enough) & (count < CG_STEPS)
+    *_, size, count = carry
+    return (size > enough) & (count < most)
 
   def advance(carry):
-    v, left, downhill, direction, memory, slope, count = carry
-    image = forward(direction)
-    length = slope / (_square(image) + damping * _square(direction))
-    v, left = v + length * direction, left + length * image
-    new = -backward(left) - damping * v
+    v, image, downhill, direction, memory, size, count = carry
+    ahead = linear.forward(direction)
+    length = size / (_square(ahead) + hold * _square(direction))
+    v, image = v + length * direction, image + length * ahead
+    new = -slope - linear.backward(image) - hold * v
     memory = _remember(memory, direction, (downhill - new) / length)
     steep = near(new)
-    next_slope = jnp.vdot(new, steep)
-    direction = steep + next_slope / slope * direction
-    return v, left, new, direction, memory, next_slope, count + 1
+    next_size = jnp.vdot(new, steep)
+    direction = steep + next_size / size * direction
+    return v, image, new, direction, memory, next_size, count + 1
 
-  start = (jnp.zeros_like(gradient), residuals, -gradient, -first, memory)
-  carry = (*start, jnp.vdot(gradient, first), jnp.int32(0))
-  v, left, _, _, memory, _, count = jax.lax.while_loop(going, advance, carry)
-  return v, left, memory, count
+  nothing = jnp.zeros_like(slope), jnp.zeros_like(linear.residuals)
+  size = jnp.vdot(slope, first)
+  carry = (*nothing, -slope, -first, memory, size, jnp.int32(0))
+  v, image, _, _, memory, _, count = jax.lax.while_loop(going, advance, carry)
+  return v, image, memory, count
 
 
 def _square(values) -> jax.Array:
