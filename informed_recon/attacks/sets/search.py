@@ -11,8 +11,9 @@ own.
 Labels are candidates: all sets of labels, where they are few, else the set
 whose counts of classes fit best. Of those that fit best at their classes' means
 each gets a step, the better half another, until one is left. Where that one
-does not explain what is seen, its neighbours, one label exchanged, go the same
-way.
+does not explain what is seen, others go the same way: its neighbours, one label
+exchanged, or, where the labels are given, the same with the half of its records
+that is least sure begun anew.
 
 The verdict on the set is ρ = ‖explain(x, y) - b‖ / ‖base - b‖, as for a single
 record, with `base` what is seen without the unknown ones. That on a record is
@@ -38,7 +39,7 @@ from informed_recon.types import UserError
 EXPLAINED = 1e-3  # ρ at and below which a set counts as found
 SETTLED = 1e-4  # ρ above which other starts are tried
 CONVERGED = 1e-5  # ρ at which there is nothing left to gain
-STALL, SLOW = 6, 0.9  # so many steps that leave this share of ρ end a search
+STALL, SLOW = 10, 0.9  # so many steps that leave this share of ρ end a search
 PRECISE = 0.01  # standard error over the range of features, to vouch for
 NEAR = 0.2  # rms distance over the range, of records of one label to vouch for
 RANK = 1e-5  # of the Gram matrix's largest eigenvalue, the least that counts
@@ -86,7 +87,8 @@ def reconstruct(
     k: unknown records.
     labels: (k,) theirs, if they are known.
     bounds: least and largest value of a feature.
-    rounds: of other starts or exchanged labels, at most, where that fails.
+    rounds: of records begun anew or exchanged labels, at most, where that
+      fails.
     most: steps of the last candidate.
     seed: of what tells records of one class apart at the start.
 
@@ -111,7 +113,7 @@ def reconstruct(
     if search.share(best[0]) <= SETTLED:
       break
     if labels is not None:
-      more = [search.begin(y) for y in tried]
+      more = search.renewed(best, bounds)
     else:
       more = search.neighbours(best)
     best = _first([best, search.halve(more)], 1)[0]
@@ -208,6 +210,27 @@ class _Search:
         break
     return one
 
+  def doubt(self, candidate, bounds):
+    """Of each record: its standard error, and how far it is out of bounds."""
+    state, y = candidate
+    gram, slope = _gram(self.explain, self.seen, state.x, y)
+    eps = float(jnp.finfo(self.seen.dtype).eps)
+    floor = ROUNDING * eps * float(jnp.abs(self.seen).max())
+    freedom = len(self.seen) - state.x.size
+    noise = np.sqrt(float(state.cost) / freedom) + floor
+    error = _error(np.asarray(gram, float), np.asarray(slope, float), noise)
+    x = np.asarray(state.x)
+    return error, np.sqrt(np.mean((x - x.clip(*bounds)) ** 2, 1))
+
+  def renewed(self, candidate, bounds):
+    """With the half of its records anew that is least sure."""
+    state, y = candidate
+    error, stray = self.doubt(candidate, bounds)
+    sure = np.argsort(error**2 + stray**2)[: len(y) // 2]
+    fresh = [self.begin(y)[0].x for _ in range(STARTS)]
+    kept = state.x[sure].clip(*bounds)
+    return [self.at(x.at[sure].set(kept), y) for x in fresh]
+
   def neighbours(self, candidate):
     """With one label exchanged, that record anew."""
     state, y = candidate
@@ -229,15 +252,8 @@ def _first(candidates, count: int):
 def _verdict(search: _Search, best, bounds) -> Found:
   state, y = best
   x, residual = np.asarray(state.x), search.share(state)
-  gram, slope = _gram(search.explain, search.seen, state.x, y)
-  numbers = len(search.seen)
-  eps = float(jnp.finfo(search.seen.dtype).eps)
-  floor = ROUNDING * eps * float(jnp.abs(search.seen).max())
-  noise = np.sqrt(float(state.cost) / (numbers - x.size)) + floor
-  error = _error(np.asarray(gram, float), np.asarray(slope, float), noise)
+  error, stray = search.doubt(best, bounds)
   low, high = bounds
-  out = np.maximum(np.maximum(low - x, x - high), 0)
-  stray = np.sqrt(np.mean(out**2, 1))
   right = (error <= PRECISE * (high - low)) & (stray <= STRAY * error + 1e-3)
   right &= ~_alike(x, y, NEAR * (high - low))
   why = ""
