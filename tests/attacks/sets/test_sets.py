@@ -149,6 +149,41 @@ def test_what_earlier_steps_learned_shortens_the_next(released):
   np.testing.assert_allclose(warm.x, first.x, atol=0.02)
 
 
+def _after(explain, seen, x, pull, count):
+  """Where `count` steps from x lead, and the misfit after each."""
+  state = steps.begin(explain, seen, x, None)._replace(pull=pull)
+  step = jax.jit(lambda s: steps.step(explain, seen, None, s))
+  costs = []
+  for _ in range(count):
+    state = step(state)
+    costs.append(float(state.cost))
+  return np.asarray(state.x), costs
+
+
+def test_what_is_hardly_told_stays_where_the_search_began():
+  def explain(x, y):
+    return jnp.stack([x[0, 0] + x[0, 1], 1e-3 * x[0, 1]])
+
+  seen, x = jnp.array([1.0, 0.02]), jnp.zeros((1, 2))
+  held, costs = _after(explain, seen, x, steps.START_PULL, 6)
+  loose, _ = _after(explain, seen, x, 0.0, 6)
+  assert abs(held[0, 1]) < 1 and abs(held.sum() - 1) < 0.01
+  assert loose[0, 1] > 10 and costs[-1] < 1e-3
+
+
+def test_the_correction_follows_a_bent_valley(monkeypatch):
+  def explain(x, y):
+    a, b = x[0]
+    return jnp.stack([30 * (b - a**2), 1 - a])
+
+  valley = explain, jnp.zeros(2), jnp.array([[-1.2, 1.0]]), 0.0, 25
+  end, costs = _after(*valley)
+  np.testing.assert_allclose(end, 1, atol=1e-3)
+  monkeypatch.setattr(steps, "BEND_STEPS", 0)
+  _, straight = _after(*valley)
+  assert costs[3] < 1e-6 and straight[-1] > 1
+
+
 def test_a_stationary_point_gives_two_records_away():
   with jax.enable_x64(True):
     records, means = _records()
