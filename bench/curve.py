@@ -14,8 +14,10 @@ of other digits.
 A row is one set: found are records of an MSE of at most 1e-3, `control` looks
 for as many other digits in the same answers. `predicted` is the identifiability
 of each record (`attacks.identifiability`), computed before any search, with the
-records and what training left in hand; the last lines of --table have the AUC
-with which it tells found from not found. `cpu_seconds` has compiling in it.
+records and what training left in hand; `predicted_explained` is the same where
+a search leaves the share of what is seen at which a set still counts as found
+(`sets.search.EXPLAINED`). The last lines of --table have the AUC with which
+they tell found from not found. `cpu_seconds` has compiling in it.
 Rows already in --keep are not measured again.
 """
 
@@ -37,6 +39,7 @@ from bench import matched, resumed
 from informed_recon import models, prng
 from informed_recon.attacks import sets
 from informed_recon.attacks.identifiability import View, identifiability
+from informed_recon.attacks.sets.search import EXPLAINED
 from informed_recon.training import stationary
 from informed_recon.types import Records
 
@@ -130,8 +133,9 @@ def row(attack: str, k: int, i: int) -> dict:
     return _row(attack, k, i)
 
 
-def _row(attack: str, k: int, i: int) -> dict:
-  own, other, means, start, params, further = release(i)
+def _setting(attack: str, k: int, i: int):
+  """(explain, what is seen, base, the noise in it) of the i-th release."""
+  own, _, _, start, params, further = release(i)
   unknown = Records(*(jnp.asarray(a[:k]) for a in own))
   known = Records(*(a[k:] for a in own))
   if attack == "simulation":
@@ -139,19 +143,39 @@ def _row(attack: str, k: int, i: int) -> dict:
       functools.partial(train, start), known if k < N else None
     )
     base = ravel_pytree(start)[0] if base is None else base
-    seen, noise = ravel_pytree(params)[0], View()
-  else:
-    _, loss = network()
-    params = further if attack == ATTACKS[2] else params
-    explain, seen = sets.stationarity(loss, params, known, k, L2)
-    base = jnp.zeros_like(seen)
-    left = seen - jax.jit(explain)(*unknown)  # known to who publishes
-    rms = float(jnp.sqrt(jnp.mean(left**2)))
-    noise = View(rounding=None, noise=rms)
-  x, y = map(np.asarray, unknown)
+    return explain, ravel_pytree(params)[0], base, View()
+  _, loss = network()
+  params = further if attack == ATTACKS[2] else params
+  explain, seen = sets.stationarity(loss, params, known, k, L2)
+  left = seen - jax.jit(explain)(*unknown)  # known to who publishes
+  rms = float(jnp.sqrt(jnp.mean(left**2)))
+  return explain, seen, jnp.zeros_like(seen), View(rounding=None, noise=rms)
+
+
+def predicted(attack: str, k: int, i: int) -> dict:
+  """What a row says of identifiability, before any search."""
+  own, _, means, *_ = release(i)
+  x, y = own.x[:k], jnp.asarray(own.y[:k])
+  explain, seen, base, noise = _setting(attack, k, i)
   spread = float(np.sqrt(np.mean((own.x - means[own.y]) ** 2)))
-  given = jax.jit(lambda x: explain(x, unknown.y))
-  said = identifiability(given, x, {"all": noise}, spread=spread)["all"]
+  share = EXPLAINED * float(jnp.linalg.norm(seen - base)) / len(seen) ** 0.5
+  more = noise._replace(noise=float(np.hypot(noise.noise, share)))
+  given = jax.jit(lambda x: explain(x, y))
+  views = {"all": noise, "explained": more}
+  said = identifiability(given, x, views, spread=spread)
+  return dict(
+    predicted=np.mean(np.square(said["all"].error), 1).tolist(),
+    predicted_explained=np.mean(np.square(said["explained"].error), 1).tolist(),
+    rank=said["all"].rank,
+    unknowns=said["all"].unknowns,
+  )
+
+
+def _row(attack: str, k: int, i: int) -> dict:
+  own, other, means, *_ = release(i)
+  x, y = own.x[:k], own.y[:k]
+  explain, seen, base, _ = _setting(attack, k, i)
+  said = predicted(attack, k, i)
   begin = time.process_time()
   found = sets.reconstruct(explain, seen, base, means, k, labels=y, seed=i)
   seconds = time.process_time() - begin
@@ -167,9 +191,7 @@ def _row(attack: str, k: int, i: int) -> dict:
     control_mse=control.tolist(),
     vouched=int(vouched.sum()),
     vouched_wrongly=int((vouched & (mse > FOUND)).sum()),
-    predicted=np.mean(np.square(said.error), 1).tolist(),
-    rank=said.rank,
-    unknowns=said.unknowns,
+    **said,
     residual=found.residual,
     products=found.products,
     cpu_seconds=seconds,
@@ -205,13 +227,14 @@ def table(path: str):
     )
   for attack in (*ATTACKS, "all"):
     some = [one for one in rows if attack in (one["attack"], "all")]
-    said, right = _all(some, "predicted"), _all(some, "mse") <= FOUND
-    auc = metrics.roc_auc_score(right, -said) if 0 < right.mean() < 1 else None
+    right = _all(some, "mse") <= FOUND
+    told = {
+      name: metrics.roc_auc_score(right, -_all(some, name))
+      for name in ("predicted", "predicted_explained")
+      if 0 < right.mean() < 1
+    }
     yield dict(
-      attack=attack,
-      records=len(said),
-      found=int(right.sum()),
-      auc_of_prediction=auc,
+      attack=attack, records=len(right), found=int(right.sum()), auc=told
     )
 
 
