@@ -9,6 +9,7 @@ from jax.flatten_util import ravel_pytree
 from scipy import optimize
 
 from informed_recon.attacks import sets
+from informed_recon.attacks.sets import search
 from informed_recon.attacks.sets import step as steps
 from informed_recon.types import Records, UserError
 
@@ -147,6 +148,18 @@ def test_what_earlier_steps_learned_shortens_the_next(released):
   warm = step(cold._replace(memory=first.memory))
   assert warm.products < first.products
   np.testing.assert_allclose(warm.x, first.x, atol=0.02)
+
+
+def test_the_half_that_is_least_sure_begins_anew(released):
+  explain, seen, base, means, truth = released
+  rng = np.random.default_rng(0)
+  whole = search._Search(explain, seen, base, means, 5, rng)
+  x = jnp.asarray(truth.x).at[1].add(0.8)  # out of bounds
+  begun = whole.renewed(whole.at(x, truth.y), (0.0, 1.0))
+  assert len(begun) == search.STARTS
+  for state, _ in begun:
+    np.testing.assert_allclose(state.x[0], truth.x[0], atol=1e-6)
+    assert np.abs(state.x[1] - x[1]).max() > 0.3
 
 
 def _after(explain, seen, x, pull, count):
