@@ -152,12 +152,8 @@ def _setting(attack: str, k: int, i: int):
   return explain, seen, jnp.zeros_like(seen), View(rounding=None, noise=rms)
 
 
-def predicted(attack: str, k: int, i: int) -> dict:
+def _predicted(explain, seen, base, noise, x, y, spread: float) -> dict:
   """What a row says of identifiability, before any search."""
-  own, _, means, *_ = release(i)
-  x, y = own.x[:k], jnp.asarray(own.y[:k])
-  explain, seen, base, noise = _setting(attack, k, i)
-  spread = float(np.sqrt(np.mean((own.x - means[own.y]) ** 2)))
   share = EXPLAINED * float(jnp.linalg.norm(seen - base)) / len(seen) ** 0.5
   more = noise._replace(noise=float(np.hypot(noise.noise, share)))
   given = jax.jit(lambda x: explain(x, y))
@@ -174,8 +170,9 @@ def predicted(attack: str, k: int, i: int) -> dict:
 def _row(attack: str, k: int, i: int) -> dict:
   own, other, means, *_ = release(i)
   x, y = own.x[:k], own.y[:k]
-  explain, seen, base, _ = _setting(attack, k, i)
-  said = predicted(attack, k, i)
+  explain, seen, base, noise = _setting(attack, k, i)
+  spread = float(np.sqrt(np.mean((own.x - means[own.y]) ** 2)))
+  said = _predicted(explain, seen, base, noise, x, jnp.asarray(y), spread)
   begin = time.process_time()
   found = sets.reconstruct(explain, seen, base, means, k, labels=y, seed=i)
   seconds = time.process_time() - begin

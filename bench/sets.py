@@ -94,14 +94,8 @@ def training(d: int, known: Records | None):
     logits = model.apply(params, x)
     return optax.softmax_cross_entropy_with_integer_labels(logits, y)
 
-  if known is None:
-
-    def gradient(params, x, y, step):
-      del step
-      return jax.grad(lambda params: loss(params, x, y).mean())(params)
-
-  else:
-    gradient = sets.sampled(loss, known, min(_SAMPLE.value, len(known.y)))
+  size = min(_SAMPLE.value, len(known.y)) if known else _SAMPLE.value
+  gradient = sets.sampled(loss, known, size)
 
   def train(x, y, steps=100):
     def step(carry, i):

@@ -39,7 +39,7 @@ def simulation(train: Callable, known: Records | None):
   return explain, jax.jit(flat)(*known)
 
 
-def sampled(loss: Callable, known: Records, size: int):
+def sampled(loss: Callable, known: Records | None, size: int):
   """A step's gradient, whose derivative is by a sample of the known records.
 
   A product with J then costs what training on `size` and the k unknown records
@@ -49,7 +49,7 @@ def sampled(loss: Callable, known: Records, size: int):
 
   Args:
     loss: `loss(params, x, y)`, the losses (m,) of records x (m, d).
-    known: n records.
+    known: n records, or None.
     size: of the sample, which goes round the known records from step to step.
 
   Returns:
@@ -59,19 +59,21 @@ def sampled(loss: Callable, known: Records, size: int):
   Raises:
     UserError: a size that is not between 1 and n.
   """
-  n = len(known.y)
-  if not 1 <= size <= n:
+  n = 0 if known is None else len(known.y)
+  if n and not 1 <= size <= n:
     raise UserError(f"size must lie between 1 and {n} known records: {size}")
-  known = Records(*map(jnp.asarray, known))
 
   @jax.grad
   def total(params, x, y, weight):
     return jnp.sum(weight * loss(params, x, y))
 
   def gradient(params, x, y, step):
-    of_known = by_sample(total, params, known, size, step)
-    own = total(params, x, y, jnp.ones(len(y)))
-    return jax.tree.map(lambda a, b: (a + b) / (len(y) + n), of_known, own)
+    whole = total(params, x, y, jnp.ones(len(y)))
+    if known is not None:
+      records = Records(*map(jnp.asarray, known))
+      of_known = by_sample(total, params, records, size, step)
+      whole = jax.tree.map(jnp.add, whole, of_known)
+    return jax.tree.map(lambda g: g / (len(y) + n), whole)
 
   return gradient
 
