@@ -98,10 +98,11 @@ def reconstruct(
     is above `EXPLAINED`.
 
   Raises:
-    UserError: shapes that do not fit, or fewer equations than unknowns.
+    UserError: shapes or bounds that make no sense, or fewer equations than
+      unknowns.
   """
   seen, base, means = (np.asarray(a) for a in (seen, base, means))
-  _check(seen, base, means, k, labels)
+  _check(seen, base, means, k, labels, bounds)
   rng = np.random.default_rng(seed)
   search = _Search(explain, seen, base, means, most, rng)
   if labels is not None:
@@ -283,7 +284,7 @@ def _alike(x, y, near: float) -> np.ndarray:
   return close.sum(1) > 1
 
 
-def _check(seen, base, means, k, labels) -> None:
+def _check(seen, base, means, k, labels, bounds) -> None:
   if means.ndim != 2 or seen.ndim != 1 or seen.shape != base.shape:
     raise UserError(
       "seen and base must be of one shape (P,) and means (K, d), got "
@@ -293,6 +294,12 @@ def _check(seen, base, means, k, labels) -> None:
     raise UserError(
       f"k must be at least 1 and labels (k,) or None, got k={k} and labels of "
       f"shape {np.shape(labels)}"
+    )
+  low, high = bounds
+  if not -np.inf < low < high < np.inf:
+    raise UserError(
+      "bounds must be finite, the lower first: a record is vouched for by its "
+      f"error over their range; got {bounds}"
     )
   numbers, d = len(seen), means.shape[1]
   if numbers <= k * d:
