@@ -87,7 +87,8 @@ def main(argv):
 def prepared(activation: str, width: int):
   """(model, its parameters before the fine-tuning, records not seen yet)."""
   if flags.FLAGS.quick:
-    spec, options = data.DataSpec("digits"), dict(widths=(4, 8), groups=2)
+    spec = data.DataSpec("digits")
+    options = dict(widths=(width, 2 * width), groups=2)
     before = BEFORE | dict(records=500, steps=20)
   else:
     spec, before = data.DataSpec("tfds", "cifar10"), BEFORE
@@ -109,12 +110,15 @@ def prepared(activation: str, width: int):
     optax.cosine_decay_schedule(before["rate"], before["steps"]), momentum=0.9
   )
 
+  def loss(params, x, y):
+    return _losses(model, params, x, y).mean()
+
   @jax.jit
   def train(params, x, y):
     def step(carry, key):
       params, state = carry
       pick = jax.random.randint(key, (before["batch"],), 0, len(y))
-      gradient = jax.grad(_loss)(params, model, x[pick], y[pick])
+      gradient = jax.grad(loss)(params, x[pick], y[pick])
       updates, state = optimizer.update(gradient, state)
       return (optax.apply_updates(params, updates), state), None
 
@@ -125,23 +129,17 @@ def prepared(activation: str, width: int):
   return model, train(model.init(prng.root(0)), *map(jnp.asarray, own)), fresh
 
 
-def _loss(params, model, x, y):
+def _losses(model, params, x, y):
   logits = model.apply(params, x)
-  each = optax.softmax_cross_entropy_with_integer_labels(logits, y)
-  return each.mean()
+  return optax.softmax_cross_entropy_with_integer_labels(logits, y)
 
 
 def tuned(model, start, known: Records | None, steps: int):
   """(x (k, h, w, c), y (k,)) -> parameters after `steps` that cover what STEPS
   do."""
   rate = RATE * STEPS / steps
-
-  def loss(params, x, y):
-    logits = model.apply(params, x)
-    return optax.softmax_cross_entropy_with_integer_labels(logits, y)
-
-  size = min(_SAMPLE.value, len(known.y)) if known else _SAMPLE.value
-  gradient = sets.sampled(loss, known, size)
+  size = min(_SAMPLE.value, len(known.y)) if known else 0
+  gradient = sets.sampled(functools.partial(_losses, model), known, size)
 
   def tune(x, y):
     def step(params, i):

@@ -86,7 +86,8 @@ def reconstruct(
     means: (K, d) what a record of each class looks like on average.
     k: unknown records.
     labels: (k,) theirs, if they are known.
-    bounds: least and largest value of a feature.
+    bounds: least and largest value of a feature, finite. The verdict measures
+      errors over this range, so wider bounds than the data's make it laxer.
     rounds: of records begun anew or exchanged labels, at most, where that
       fails.
     most: steps of the last candidate.
@@ -295,7 +296,7 @@ def _check(seen, base, means, k, labels, bounds) -> None:
       f"k must be at least 1 and labels (k,) or None, got k={k} and labels of "
       f"shape {np.shape(labels)}"
     )
-  low, high = bounds
+  low, high = (-np.inf, np.inf) if bounds is None else bounds
   if not -np.inf < low < high < np.inf:
     raise UserError(
       "bounds must be finite, the lower first: a record is vouched for by its "

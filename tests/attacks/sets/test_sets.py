@@ -241,7 +241,7 @@ def test_one_line_for_bad_input(released):
     sets.reconstruct(explain, seen, base, means, 2, labels=np.zeros(3, int))
   with pytest.raises(UserError, match="equals base"):
     sets.reconstruct(explain, base, base, means, 2)
-  for bounds in ((0, np.inf), (1, 0), (0, np.nan)):
+  for bounds in (None, (0, np.inf), (1, 0), (0, np.nan)):
     with pytest.raises(UserError, match="bounds must be finite"):
       sets.reconstruct(explain, seen, base, means, 2, bounds=bounds)
 
