@@ -16,8 +16,11 @@ exchanged, or, where the labels are given, the same with the half of its records
 that is least sure begun anew.
 
 The verdict on the set is ρ = ‖explain(x, y) - b‖ / ‖base - b‖, as for a single
-record, with `base` what is seen without the unknown ones. That on a record is
-its standard error: with s² = ‖r‖² / (P - k d) the variance of what is left in a
+record, with `base` what is seen without the unknown ones. Where nearly as many
+numbers are unknown as are seen, wrong records explain most of what is seen as
+well: only P - k d of the P numbers are left to disagree. So it is ρ in terms of
+these, ρ √(P / (P - k d)), that must be small. The verdict on a record is its
+standard error: with s² = ‖r‖² / (P - k d) the variance of what is left in a
 number, the covariance of the records is s² (JᵀJ)⁻¹, of which the inverse of
 `step.gram` is the part that a column sees; what the next step would still move
 counts as error as well.
@@ -36,7 +39,7 @@ from scipy import optimize
 from informed_recon.attacks.sets import step as steps
 from informed_recon.types import UserError
 
-EXPLAINED = 1e-3  # ρ at and below which a set counts as found
+EXPLAINED = 1e-3  # ρ √(P / (P - k d)) at and below which a set counts as found
 SETTLED = 1e-4  # ρ above which other starts are tried
 CONVERGED = 1e-5  # ρ at which there is nothing left to gain
 STALL, SLOW = 10, 0.9  # so many steps that leave this share of ρ end a search
@@ -95,8 +98,8 @@ def reconstruct(
 
   Returns:
     A `Found`. Its records are clipped to the bounds and in no order. Each is
-    vouched for by itself (`identifiable`), and none is where ρ of the whole set
-    is above `EXPLAINED`.
+    vouched for by itself (`identifiable`), and none is where ρ of the whole
+    set, corrected for degrees of freedom, is above `EXPLAINED`.
 
   Raises:
     UserError: shapes or bounds that make no sense, or fewer equations than
@@ -258,11 +261,13 @@ def _verdict(search: _Search, best, bounds) -> Found:
   low, high = bounds
   right = (error <= PRECISE * (high - low)) & (stray <= STRAY * error + 1e-3)
   right &= ~_alike(x, y, NEAR * (high - low))
+  numbers = len(search.seen)
+  spare = numbers - x.size
   why = ""
-  if not residual <= EXPLAINED:
+  if not residual * np.sqrt(numbers / spare) <= EXPLAINED:
     right = np.zeros(len(x), bool)
     why = f"no {len(x)} records were found that explain what is seen"
-    why += f" (a share of {residual:.1e} is left)"
+    why += f" (a share of {residual:.1e} is left, {spare} numbers to spare)"
   elif not right.all():
     why = f"{(~right).sum()} of {len(x)} records are not told well enough"
   return Found(
