@@ -21,9 +21,10 @@ numbers are unknown as are seen, wrong records explain most of what is seen as
 well: only P - k d of the P numbers are left to disagree. So it is ρ in terms of
 these, ρ √(P / (P - k d)), that must be small. The verdict on a record is its
 standard error: with s² = ‖r‖² / (P - k d) the variance of what is left in a
-number, the covariance of the records is s² (JᵀJ)⁻¹, of which the inverse of
-`step.gram` is the part that a column sees; what the next step would still move
-counts as error as well.
+number, the covariance of all features of all records is s² (JᵀJ)⁻¹; what the
+next step would still move counts as error as well. While the search goes on,
+the inverse of `step.gram`, the part of it that a column sees, tells which
+records are least sure.
 """
 
 import functools
@@ -36,6 +37,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import optimize
 
+from informed_recon.attacks import identifiability
 from informed_recon.attacks.sets import step as steps
 from informed_recon.types import UserError
 
@@ -46,6 +48,7 @@ STALL, SLOW = 10, 0.9  # so many steps that leave this share of ρ end a search
 PRECISE = 0.01  # standard error over the range of features, to vouch for
 NEAR = 0.2  # rms distance over the range, of records of one label to vouch for
 RANK = 1e-5  # of the Gram matrix's largest eigenvalue, the least that counts
+FULL_RANK = 1e-12  # the same of JᵀJ; 1e-6 of the largest singular value of J
 STRAY = 3.0  # standard errors that features may lie out of bounds
 SHIFT = 0.3  # of the spread between classes, so that no two are the same
 STARTS = 4  # of a set of labels that is given
@@ -61,7 +64,7 @@ class Found(NamedTuple):
   y: np.ndarray  # (k,) labels
   residual: float  # ρ of the set
   identifiable: np.ndarray  # (k,) bool: no record vouched for is wrong
-  error: np.ndarray  # (k,) estimated rms error a feature
+  error: np.ndarray  # (k,) rms standard error a feature; inf: not told
   products: int  # with the Jacobian or its transpose, in all
   message: str = ""
 
@@ -157,16 +160,30 @@ def _gram(explain, seen, x, y):
   return steps.gram(forward, x), jax.linear_transpose(forward, x)(left)[0]
 
 
-def _error(gram, slope, noise: float) -> np.ndarray:
-  """(k,) rms error a feature: of the noise, and of the step not yet taken."""
-  values, vectors = np.linalg.eigh(gram)
-  told = values > RANK * values[-1]
+def _error(square, slope, noise: float, least: float) -> np.ndarray:
+  """(m,) rms error: of the noise, and of the step not yet taken; of JᵀJ or a
+  mean of it, (m, m), and the gradient that is left, (m, ...)."""
+  values, vectors = np.linalg.eigh(square)
+  told = values > least * values[-1]
   hidden = np.square(vectors[:, ~told]).sum(1) > RANK
-  values = np.where(told, values, np.inf)
-  inverse = vectors / values @ vectors.T
-  undone = np.mean(np.square(inverse @ slope), 1)
-  error = np.sqrt(noise**2 * np.diag(inverse) + undone)
+  values, vectors = values[told], vectors[:, told]
+  variance = noise**2 * np.square(vectors) @ (1 / values)
+  undone = vectors @ ((vectors.T @ slope) / values[:, None])
+  error = np.sqrt(variance + np.mean(np.square(undone), 1))
   return np.where(hidden, np.inf, error)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _jacobian(explain, seen, x, y):
+  """Jᵀ (k d, P), and what is left (P,)."""
+  rows = identifiability.columns(lambda x: explain(x, y), x)
+  return rows, explain(x, y) - seen
+
+
+def _stray(x, bounds) -> np.ndarray:
+  """(k,) rms distance of records from the bounds."""
+  x = np.asarray(x)
+  return np.sqrt(np.mean((x - x.clip(*bounds)) ** 2, 1))
 
 
 class _Search:
@@ -216,16 +233,30 @@ class _Search:
     return one
 
   def doubt(self, candidate, bounds):
-    """Of each record: its standard error, and how far it is out of bounds."""
+    """Of each record: about its standard error, and how far it is out of
+    bounds."""
     state, y = candidate
     gram, slope = _gram(self.explain, self.seen, state.x, y)
+    gram, slope = np.asarray(gram, float), np.asarray(slope, float)
+    error = _error(gram, slope, self.noise(state), RANK)
+    return error, _stray(state.x, bounds)
+
+  def noise(self, state) -> float:
+    """Standard deviation of what is left in a number."""
     eps = float(jnp.finfo(self.seen.dtype).eps)
     floor = ROUNDING * eps * float(jnp.abs(self.seen).max())
     freedom = len(self.seen) - state.x.size
-    noise = np.sqrt(float(state.cost) / freedom) + floor
-    error = _error(np.asarray(gram, float), np.asarray(slope, float), noise)
-    x = np.asarray(state.x)
-    return error, np.sqrt(np.mean((x - x.clip(*bounds)) ** 2, 1))
+    return np.sqrt(float(state.cost) / freedom) + floor
+
+  def error(self, candidate):
+    """(k,) standard errors a feature, by all of J."""
+    state, y = candidate
+    rows, left = _jacobian(self.explain, self.seen, state.x, y)
+    self.products += len(rows)
+    rows, left = np.asarray(rows, float), np.asarray(left, float)
+    slope = (rows @ left)[:, None]
+    error = _error(rows @ rows.T, slope, self.noise(state), FULL_RANK)
+    return np.sqrt(np.mean(np.square(error).reshape(state.x.shape), 1))
 
   def renewed(self, candidate, bounds):
     """With the half of its records anew that is least sure."""
@@ -257,18 +288,21 @@ def _first(candidates, count: int):
 def _verdict(search: _Search, best, bounds) -> Found:
   state, y = best
   x, residual = np.asarray(state.x), search.share(state)
-  error, stray = search.doubt(best, bounds)
   low, high = bounds
-  right = (error <= PRECISE * (high - low)) & (stray <= STRAY * error + 1e-3)
-  right &= ~_alike(x, y, NEAR * (high - low))
   numbers = len(search.seen)
   spare = numbers - x.size
-  why = ""
+  error, why = np.full(len(x), np.inf), ""
   if not residual * np.sqrt(numbers / spare) <= EXPLAINED:
-    right = np.zeros(len(x), bool)
     why = f"no {len(x)} records were found that explain what is seen"
     why += f" (a share of {residual:.1e} is left, {spare} numbers to spare)"
-  elif not right.all():
+  elif 8 * numbers * x.size > identifiability.MEMORY:
+    why = f"{x.size} unknowns are too many to tell the error of each"
+  else:
+    error = search.error(best)
+  stray = _stray(x, bounds)
+  right = (error <= PRECISE * (high - low)) & (stray <= STRAY * error + 1e-3)
+  right &= ~_alike(x, y, NEAR * (high - low))
+  if not (why or right.all()):
     why = f"{(~right).sum()} of {len(x)} records are not told well enough"
   return Found(
     x=np.clip(x, low, high),

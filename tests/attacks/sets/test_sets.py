@@ -269,9 +269,7 @@ def test_what_is_left_counts_by_the_numbers_that_are_to_spare():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-  "k, width", [(2, 2), (3, 4), (4, 5), (6, 8), (5, 4), (10, 8)]
-)
+@pytest.mark.parametrize("k, width", [(2, 2), (3, 4), (4, 5), (6, 8), (5, 4)])
 def test_nothing_wrong_is_vouched_for(k, width):
   """Hardly more equations than unknowns, wrong labels, noise, twins."""
 
