@@ -16,7 +16,7 @@ for as many other digits in the same answers. `predicted` is the identifiability
 of each record (`attacks.identifiability`), computed before any search, with the
 records and what training left in hand; `predicted_explained` is the same where
 a search leaves the share of what is seen at which a set still counts as found
-(`sets.search.EXPLAINED`). The last lines of --table have the AUC with which
+(`sets.verdict.EXPLAINED`). The last lines of --table have the AUC with which
 they tell found from not found. `cpu_seconds` has compiling in it.
 Rows already in --keep are not measured again.
 """
@@ -39,7 +39,7 @@ from bench import matched, resumed
 from informed_recon import models, prng
 from informed_recon.attacks import sets
 from informed_recon.attacks.identifiability import View, identifiability
-from informed_recon.attacks.sets.search import EXPLAINED
+from informed_recon.attacks.sets.verdict import EXPLAINED
 from informed_recon.training import stationary
 from informed_recon.types import Records
 

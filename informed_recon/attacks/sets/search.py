@@ -14,20 +14,8 @@ each gets a step, the better half another, until one is left. Where that one
 does not explain what is seen, others go the same way: its neighbours, one label
 exchanged, or, where the labels are given, the same with the half of its records
 that is least sure begun anew.
-
-The verdict on the set is ρ = ‖explain(x, y) - b‖ / ‖base - b‖, as for a single
-record, with `base` what is seen without the unknown ones. Where nearly as many
-numbers are unknown as are seen, wrong records explain most of what is seen as
-well: only P - k d of the P numbers are left to disagree. So it is ρ in terms of
-these, ρ √(P / (P - k d)), that must be small. The verdict on a record is its
-standard error: with s² = ‖r‖² / (P - k d) the variance of what is left in a
-number, the covariance of all features of all records is s² (JᵀJ)⁻¹; what the
-next step would still move counts as error as well. While the search goes on,
-the inverse of `step.gram`, the part of it that a column sees, tells which
-records are least sure.
 """
 
-import functools
 import itertools
 from collections.abc import Callable
 from typing import NamedTuple
@@ -37,24 +25,17 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import optimize
 
-from informed_recon.attacks import identifiability
 from informed_recon.attacks.sets import step as steps
+from informed_recon.attacks.sets import verdict
 from informed_recon.types import UserError
 
-EXPLAINED = 1e-3  # ρ √(P / (P - k d)) at and below which a set counts as found
 SETTLED = 1e-4  # ρ above which other starts are tried
 CONVERGED = 1e-5  # ρ at which there is nothing left to gain
 STALL, SLOW = 10, 0.9  # so many steps that leave this share of ρ end a search
-PRECISE = 0.01  # standard error over the range of features, to vouch for
-NEAR = 0.2  # rms distance over the range, of records of one label to vouch for
-RANK = 1e-5  # of the Gram matrix's largest eigenvalue, the least that counts
-FULL_RANK = 1e-12  # the same of JᵀJ; 1e-6 of the largest singular value of J
-STRAY = 3.0  # standard errors that features may lie out of bounds
 SHIFT = 0.3  # of the spread between classes, so that no two are the same
 STARTS = 4  # of a set of labels that is given
 ALL = 60  # sets of labels up to which all are tried
 STEPPED = 8  # of them get a step
-ROUNDING = 8.0  # units of the last place that training itself is unsure of
 
 
 class Found(NamedTuple):
@@ -101,8 +82,8 @@ def reconstruct(
 
   Returns:
     A `Found`. Its records are clipped to the bounds and in no order. Each is
-    vouched for by itself (`identifiable`), and none is where ρ of the whole
-    set, corrected for degrees of freedom, is above `EXPLAINED`.
+    vouched for by itself (`identifiable`), and none is where the whole set is
+    not explained (`verdict`).
 
   Raises:
     UserError: shapes or bounds that make no sense, or fewer equations than
@@ -125,7 +106,18 @@ def reconstruct(
     else:
       more = search.neighbours(best)
     best = _first([best, search.halve(more)], 1)[0]
-  return _verdict(search, best, bounds)
+  state, y = best
+  residual = search.share(state)
+  judged = verdict.judge(explain, search.seen, state.x, y, residual, bounds)
+  return Found(
+    x=np.clip(state.x, *bounds),
+    y=np.asarray(y),
+    residual=residual,
+    identifiable=judged.identifiable,
+    error=judged.error,
+    products=search.products + judged.products,
+    message=judged.message,
+  )
 
 
 def _labels(explain, seen, base, means, k) -> np.ndarray:
@@ -151,39 +143,6 @@ def _labels(explain, seen, base, means, k) -> np.ndarray:
 
 _begin = jax.jit(steps.begin, static_argnums=0)
 _step = jax.jit(steps.step, static_argnums=0)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _gram(explain, seen, x, y):
-  """`steps.gram`, and the gradient that is left, (k, d)."""
-  left, forward = jax.linearize(lambda x: explain(x, y) - seen, x)
-  return steps.gram(forward, x), jax.linear_transpose(forward, x)(left)[0]
-
-
-def _error(square, slope, noise: float, least: float) -> np.ndarray:
-  """(m,) rms error: of the noise, and of the step not yet taken; of JᵀJ or a
-  mean of it, (m, m), and the gradient that is left, (m, ...)."""
-  values, vectors = np.linalg.eigh(square)
-  told = values > least * values[-1]
-  hidden = np.square(vectors[:, ~told]).sum(1) > RANK
-  values, vectors = values[told], vectors[:, told]
-  variance = noise**2 * np.square(vectors) @ (1 / values)
-  undone = vectors @ ((vectors.T @ slope) / values[:, None])
-  error = np.sqrt(variance + np.mean(np.square(undone), 1))
-  return np.where(hidden, np.inf, error)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _jacobian(explain, seen, x, y):
-  """Jᵀ (k d, P), and what is left (P,)."""
-  rows = identifiability.columns(lambda x: explain(x, y), x)
-  return rows, explain(x, y) - seen
-
-
-def _stray(x, bounds) -> np.ndarray:
-  """(k,) rms distance of records from the bounds."""
-  x = np.asarray(x)
-  return np.sqrt(np.mean((x - x.clip(*bounds)) ** 2, 1))
 
 
 class _Search:
@@ -232,37 +191,11 @@ class _Search:
         break
     return one
 
-  def doubt(self, candidate, bounds):
-    """Of each record: about its standard error, and how far it is out of
-    bounds."""
-    state, y = candidate
-    gram, slope = _gram(self.explain, self.seen, state.x, y)
-    gram, slope = np.asarray(gram, float), np.asarray(slope, float)
-    error = _error(gram, slope, self.noise(state), RANK)
-    return error, _stray(state.x, bounds)
-
-  def noise(self, state) -> float:
-    """Standard deviation of what is left in a number."""
-    eps = float(jnp.finfo(self.seen.dtype).eps)
-    floor = ROUNDING * eps * float(jnp.abs(self.seen).max())
-    freedom = len(self.seen) - state.x.size
-    return np.sqrt(float(state.cost) / freedom) + floor
-
-  def error(self, candidate):
-    """(k,) standard errors a feature, by all of J."""
-    state, y = candidate
-    rows, left = _jacobian(self.explain, self.seen, state.x, y)
-    self.products += len(rows)
-    rows, left = np.asarray(rows, float), np.asarray(left, float)
-    slope = (rows @ left)[:, None]
-    error = _error(rows @ rows.T, slope, self.noise(state), FULL_RANK)
-    return np.sqrt(np.mean(np.square(error).reshape(state.x.shape), 1))
-
   def renewed(self, candidate, bounds):
     """With the half of its records anew that is least sure."""
     state, y = candidate
-    error, stray = self.doubt(candidate, bounds)
-    sure = np.argsort(error**2 + stray**2)[: len(y) // 2]
+    doubt = verdict.doubt(self.explain, self.seen, state.x, y, bounds)
+    sure = np.argsort(doubt)[: len(y) // 2]
     fresh = [self.begin(y)[0].x for _ in range(STARTS)]
     kept = state.x[sure].clip(*bounds)
     return [self.at(x.at[sure].set(kept), y) for x in fresh]
@@ -283,45 +216,6 @@ class _Search:
 def _first(candidates, count: int):
   """Those with the smallest misfit."""
   return sorted(candidates, key=lambda c: float(c[0].cost))[:count]
-
-
-def _verdict(search: _Search, best, bounds) -> Found:
-  state, y = best
-  x, residual = np.asarray(state.x), search.share(state)
-  low, high = bounds
-  numbers = len(search.seen)
-  spare = numbers - x.size
-  error, why = np.full(len(x), np.inf), ""
-  if not residual * np.sqrt(numbers / spare) <= EXPLAINED:
-    why = f"no {len(x)} records were found that explain what is seen"
-    why += f" (a share of {residual:.1e} is left, {spare} numbers to spare)"
-  elif 8 * numbers * x.size > identifiability.MEMORY:
-    why = f"{x.size} unknowns are too many to tell the error of each"
-  else:
-    error = search.error(best)
-  stray = _stray(x, bounds)
-  right = (error <= PRECISE * (high - low)) & (stray <= STRAY * error + 1e-3)
-  right &= ~_alike(x, y, NEAR * (high - low))
-  if not (why or right.all()):
-    why = f"{(~right).sum()} of {len(x)} records are not told well enough"
-  return Found(
-    x=np.clip(x, low, high),
-    y=np.asarray(y),
-    residual=residual,
-    identifiable=right,
-    error=error,
-    products=search.products,
-    message=why,
-  )
-
-
-def _alike(x, y, near: float) -> np.ndarray:
-  """(k,) records of one label that are near each other. Two that are the same
-  and x + v, x - v in their place differ in what is seen by the square of v
-  alone, which the linear error does not know of."""
-  square = np.mean((x[:, None] - x[None]) ** 2, -1)
-  close = (square < near**2) & (y[:, None] == y[None])
-  return close.sum(1) > 1
 
 
 def _check(seen, base, means, k, labels, bounds) -> None:

@@ -268,6 +268,33 @@ def test_what_is_left_counts_by_the_numbers_that_are_to_spare():
   assert identifiable == [[False] * k, [True] * k]
 
 
+def test_a_direction_that_mixes_columns_counts():
+  rng = np.random.default_rng(0)
+  k, d, labels = 4, 16, np.arange(4)
+  truth = np.float32(rng.uniform(size=(k, d)))
+  inward, outward = (
+    np.linalg.qr(rng.normal(size=(m, m)))[0] for m in (k * d, 2 * k * d)
+  )
+  identifiable = []
+  for least in (1, 1e-3):
+    values = np.ones(k * d)
+    values[-1] = least  # a direction that is hardly seen, of all columns
+    toward = np.float32(outward[:, : k * d] * values @ inward)
+
+    def explain(x, y, toward=toward):
+      return toward @ x.ravel()
+
+    seen = explain(truth, labels)
+    seen += 3e-4 * np.linalg.norm(seen) * np.float32(outward[:, -1])
+    found = sets.reconstruct(
+      *(explain, seen, np.zeros_like(seen), np.full((k, d), 0.5, np.float32)),
+      k,
+      labels=labels,
+    )
+    identifiable.append(found.identifiable.tolist())
+  assert identifiable == [[True] * k, [False] * k]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("k, width", [(2, 2), (3, 4), (4, 5), (6, 8), (5, 4)])
 def test_nothing_wrong_is_vouched_for(k, width):
