@@ -193,7 +193,7 @@ def fit(folder: pathlib.Path) -> dict:
   try:
     attack = reconstructor.fit(
       *(network, spec, rows, random_images(len(rows), IMAGE), prng.root(0)),
-      directory=(folder / "fit").absolute(),
+      directory=folder / "fit",
     )
     attack(rows.gather(np.arange(100)))
   finally:

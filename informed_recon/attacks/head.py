@@ -56,13 +56,15 @@ def fit_extractor(
     public: x (n, h, w, c) pictures in [0, 1], y (n,) their classes.
     key: of the initial weights and the batches.
     epochs: passes over the pictures.
-    batch_size: of a step of Adam; what is left of an epoch is dropped.
+    batch_size: of a step of Adam, all pictures where they are fewer; what is
+      left of an epoch is dropped.
     learning_rate: at the start; it falls to 0 along a cosine.
 
   Returns:
     The parameters, a pytree.
   """
   params = network.init(prng.stream(key, "init"), public.x[:1])
+  batch_size = min(batch_size, len(public.y))
   steps = len(public.y) // batch_size
   optimizer = optax.adam(
     optax.cosine_decay_schedule(learning_rate, steps * epochs)

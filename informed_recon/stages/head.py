@@ -5,9 +5,9 @@ first `head.classes` classes; the head is trained on the fixed set and a target,
 of all classes.
 """
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import serialization
 
 from informed_recon import prng, tree
 from informed_recon.attacks import convex, head, reconstructor
@@ -40,103 +40,128 @@ def check(experiment: Experiment) -> None:
 def run(experiment: Experiment) -> None:
   """Leaves `head/`, `attacks/head_linear.npz` and `attacks/head_network.npz`,
   and `released_model.json`."""
-  folder = experiment.workdir / "head"
+  folder, workdir = experiment.workdir / "head", experiment.workdir
   public = experiment.records("shadow")
-  features = _features(experiment, folder, public)
+  features = _features(experiment, folder / "extractor.npz", public)
   known = features(public.x)
   center, scale = known.mean(0), known.std() or 1.0
 
   def standard(x):
     return (features(x) - center) / scale
 
+  heads = _heads(experiment, folder / "heads.npz", standard)
+  found = _read(experiment, folder / "features.npz", heads, standard)
   seen = ((known - center) / scale).astype(np.float32)
-  if not (folder / "features.npz").exists():
-    _read_heads(experiment, folder, standard)
-  found = files.read_arrays(folder / "features.npz")
   rows, shape = Rows((seen,), len(seen)), experiment.dataset.shape
   said = found["x"].astype(np.float32)
 
-  def answer(name, x):
-    given = Answers(
-      np.asarray(x, np.float32), found["y"], found["identifiable"],
-      found["residual"],
-    )  # fmt: skip
-    answers.write(experiment.workdir, name, answers.Attack("head", given))
+  def answer(name, make):
+    if not answers.intact(workdir, name):
+      given = Answers(
+        np.asarray(make(), np.float32), found["y"], found["identifiable"],
+        found["residual"],
+      )  # fmt: skip
+      answers.write(workdir, name, answers.Attack("head", given))
 
-  if not answers.path(experiment.workdir, "head_linear").exists():
-    linear = baselines.ridge(rows, public.x, shadows=len(public.x))
-    answer("head_linear", linear(said, shape))
-  if not answers.path(experiment.workdir, "head_network").exists():
-    answer("head_network", _decoder(experiment, folder, rows, public)(said))
+  def linear():
+    fit = baselines.ridge(rows, public.x, shadows=len(public.x))
+    return fit(said, shape)
+
+  answer("head_linear", linear)
+  answer(
+    "head_network", lambda: _decoder(experiment, folder, rows, public)(said)
+  )
+  files.kept_sealed(
+    workdir / "released_model.json",
+    lambda: _about(experiment, heads, found["mse"], standard),
+  )
 
 
-def _features(experiment: Experiment, folder, public: Records):
-  spec, path = experiment.config.head, folder / "extractor.msgpack"
+def _features(experiment: Experiment, path, public: Records):
+  """The features of pictures, by an extractor that is trained once."""
+  spec = experiment.config.head
   network = head.Extractor(spec.classes, tuple(spec.widths))
   key = prng.stream(experiment.key, "extractor")
-  if not path.exists():
+  if not files.arrays_intact(path):
     some = public.y < spec.classes
     params = head.fit_extractor(
       network, Records(public.x[some], public.y[some]), key, epochs=spec.epochs
     )
-    files.write(path, lambda f: f.write(serialization.to_bytes(params)))
-  like = network.init(key, public.x[:1])
-  params = serialization.from_bytes(like, path.read_bytes())
+    files.write_arrays(path, params=tree.flatten(params))
+  like = jax.eval_shape(network.init, key, public.x[:1])
+  params = tree.unflatten(files.read_arrays(path)["params"], like)
   return head.make_features(network, params)
 
 
-def _read_heads(experiment: Experiment, folder, standard) -> None:
-  """Trains a head for every target and reads the target's features from it."""
+def _heads(experiment: Experiment, path, standard) -> dict[str, np.ndarray]:
+  """A released head for every target: weights (M, K, d), intercepts (M, K)."""
   spec, classes = experiment.config.head, experiment.dataset.num_classes
   fixed, targets = experiment.records("fixed"), experiment.records("targets")
-  known, z = standard(fixed.x), standard(targets.x)
-  fit_many = fitting_many.make_fit_many(
-    "softmax", known, fitting.encode("softmax", fixed.y, classes),
-    l2=spec.l2, penalise_intercept=True, chunk=10,
-  )  # fmt: skip
-  fitted = fit_many(z, fitting.encode("softmax", targets.y, classes))
-  rng = np.random.default_rng(experiment.config.seed)
-  noisy = [
-    np.asarray(a) + spec.noise * rng.normal(size=np.shape(a))
-    for a in fitted[:2]
-  ]
-  found = convex.reconstruct_many(
-    "softmax",
-    *noisy,
-    known,
-    fixed.y,
-    l2=spec.l2,
-    penalise_intercept=True,
-    chunk=10,
-  )
-  read = np.nan_to_num(np.stack([one.x for one in found]))
-  files.write_arrays(
-    folder / "features.npz",
-    x=read,
-    y=np.array([one.y for one in found]),
-    identifiable=np.array([one.identifiable for one in found]),
-    residual=np.array([one.residual for one in found]),
-    mse=np.mean((read - z) ** 2, 1),
-  )
+  if not files.arrays_intact(path):
+    fit_many = fitting_many.make_fit_many(
+      "softmax",
+      standard(fixed.x),
+      fitting.encode("softmax", fixed.y, classes),
+      l2=spec.l2,
+      penalise_intercept=True,
+      chunk=10,
+    )
+    fitted = fit_many(
+      standard(targets.x), fitting.encode("softmax", targets.y, classes)
+    )
+    rng = np.random.default_rng(experiment.config.seed)
+    weights, intercept = (
+      np.asarray(a) + spec.noise * rng.normal(size=np.shape(a))
+      for a in fitted[:2]
+    )
+    files.write_arrays(path, weights=weights, intercept=intercept)
+  return files.read_arrays(path)
+
+
+def _read(experiment: Experiment, path, heads, standard):
+  """What the heads tell of their targets' features."""
+  fixed, targets = experiment.records("fixed"), experiment.records("targets")
+  if not files.arrays_intact(path):
+    found = convex.reconstruct_many(
+      "softmax",
+      heads["weights"],
+      heads["intercept"],
+      standard(fixed.x),
+      fixed.y,
+      l2=experiment.config.head.l2,
+      penalise_intercept=True,
+      chunk=10,
+    )
+    read = np.nan_to_num(np.stack([one.x for one in found]))
+    files.write_arrays(
+      path,
+      x=read,
+      y=np.array([one.y for one in found]),
+      identifiable=np.array([one.identifiable for one in found]),
+      residual=np.array([one.residual for one in found]),
+      mse=np.mean((read - standard(targets.x)) ** 2, 1),
+    )
+  return files.read_arrays(path)
+
+
+def _about(experiment: Experiment, heads, errors, standard) -> dict:
+  """Accuracy of the heads, and what the report says of them."""
+  weights, intercept = heads["weights"], heads["intercept"]
   x, y = experiment.records("accuracy")
   accuracy = interval = None
   if len(y):
-    scores = np.einsum("mkd,nd->mnk", noisy[0], standard(x))
-    right = (scores + noisy[1][:, None]).argmax(2) == y
+    scores = np.einsum("mkd,nd->mnk", weights, standard(x))
+    right = (scores + intercept[:, None]).argmax(2) == y
     accuracy, interval = metrics.mean_ci95(right.mean(1))
-  errors = np.mean((read - z) ** 2, 1)
-  files.write_json(
-    experiment.workdir / "released_model.json",
-    dict(
-      test_accuracy_mean=accuracy,
-      test_accuracy_mean_ci95=interval and list(interval),
-      model="softmax_head",
-      parameters=noisy[0][0].size + noisy[1][0].size,
-      models=len(read),
-      adversary_knows=["objective"],
-      feature_mse_median=float(np.median(errors)),
-      feature_mse_max=float(errors.max()),
-    ),
+  return dict(
+    test_accuracy_mean=accuracy,
+    test_accuracy_mean_ci95=interval and list(interval),
+    model="softmax_head",
+    parameters=weights[0].size + intercept[0].size,
+    models=len(weights),
+    adversary_knows=["objective"],
+    feature_mse_median=float(np.median(errors)),
+    feature_mse_max=float(errors.max()),
   )
 
 
@@ -154,4 +179,5 @@ def _decoder(experiment: Experiment, folder, rows: Rows, public: Records):
     prng.stream(experiment.key, "decoder"),
     folder / "decoder",
     log=lambda row: experiment.log(stage="head", **row),
+    checkpoint_seconds=experiment.config.perf.checkpoint_seconds,
   )

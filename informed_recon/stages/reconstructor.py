@@ -55,7 +55,7 @@ def _attack(experiment: Experiment, name: str):
       shadow,
       experiment.records("shadow").x,
       prng.stream(experiment.key, f"reconstructor {name}"),
-      (workdir / "reconstructors" / name).absolute(),
+      workdir / "reconstructors" / name,
       perceptual=distance,
       log=log,
       checkpoint_seconds=experiment.config.perf.checkpoint_seconds,

@@ -29,7 +29,7 @@ def manager(directory: pathlib.Path) -> ocp.CheckpointManager:
       barrier_sync_key_prefix=f"process{me}",
     ),
   )
-  return ocp.CheckpointManager(directory, options=options)
+  return ocp.CheckpointManager(directory.absolute(), options=options)
 
 
 def save(checkpoints: ocp.CheckpointManager, step: int, state: dict) -> None:
