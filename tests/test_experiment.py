@@ -1,9 +1,12 @@
+import importlib
+import sys
 import types
 
 import jax
 import numpy as np
 import pytest
 
+import informed_recon
 from informed_recon import experiment as experiments
 from informed_recon import stages
 from informed_recon.experiment import identity
@@ -51,6 +54,19 @@ def test_the_code_behind_a_store_is_found_by_its_imports():
   assert "informed_recon.models.layers.convolution" in names
   assert "informed_recon.types" not in names
   assert not any("attacks" in name or "stages" in name for name in names)
+
+
+def test_a_lazy_import_counts_before_it_has_run(tmp_path, monkeypatch):
+  paths = [*informed_recon.__path__, str(tmp_path)]
+  monkeypatch.setattr(informed_recon, "__path__", paths)
+  lazy = "def f():\n  from informed_recon import lazily_imported"
+  (tmp_path / "lazy.py").write_text(lazy)
+  (tmp_path / "lazily_imported.py").write_text("ONE = 1")
+  root = importlib.import_module("informed_recon.lazy")
+  names = [m.__name__ for m in identity.imported([root])]
+  assert names == ["informed_recon.lazily_imported", "informed_recon.lazy"]
+  for name in names:
+    del sys.modules[name]
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,12 @@
 decide bits, and the code that trains."""
 
 import ast
+import contextlib
 import hashlib
+import importlib
 import inspect
 import json
 import re
-import sys
 from collections.abc import Iterable, Sequence
 from types import ModuleType
 from typing import Any
@@ -137,8 +138,12 @@ def imported(roots: Iterable[ModuleType]) -> list[ModuleType]:
         names.append(node.module or "")
       else:
         continue
-      ours = (n for n in names if n.split(".")[0] == "informed_recon")
-      left += [sys.modules[name] for name in ours if name in sys.modules]
+      for name in names:
+        # Imported here: what is not loaded yet is no less a part of the code.
+        # Names of things in a module, and extras not installed, have none.
+        if name.split(".")[0] == "informed_recon":
+          with contextlib.suppress(ImportError):
+            left.append(importlib.import_module(name))
   return [found[name] for name in sorted(found)]
 
 
