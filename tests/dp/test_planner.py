@@ -144,10 +144,23 @@ def test_forward_is_the_way_back():
   assert planner.forward(0.0, 1.0, 5, DELTA, 0.01).success_upper == 1.0
 
 
+def test_an_epoch_of_whole_batches_is_shorter_than_1_over_q():
+  """Ten records in batches of three: four epochs begin in ten steps."""
+  rng, taken = np.random.default_rng(0), np.zeros((50, 10), int)
+  for count in taken:
+    for step in range(10):
+      if step % 3 == 0:
+        order = rng.permutation(10)
+      count[order[step % 3 * 3 :][:3]] += 1
+  for scheme in ("shuffle", "balls_in_bins"):
+    assert sampling.effective(scheme, 0.3, 10) == (1.0, taken.max()) == (1.0, 4)
+
+
 def test_once_an_epoch_is_a_full_batch_an_epoch():
   assert sampling.effective("shuffle", 0.1, 30) == (1.0, 3)
   assert sampling.effective("balls_in_bins", 0.1, 31) == (1.0, 4)
   assert sampling.effective("shuffle", 1 / 3, 9) == (1.0, 3)
+  assert sampling.effective("shuffle", 1 / 49, 98) == (1.0, 2)
   # Played: one epoch of 10 shuffled batches against an empty record. Knowing
   # the place is worth no more than is accounted; not knowing it, less.
   rng, sigma, bins, runs = np.random.default_rng(0), 1.0, 10, 100_000
