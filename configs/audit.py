@@ -6,6 +6,10 @@ and what was found: the same command with more minutes goes on from there.
 
 python -m launch.audit --config=configs/audit.py --workdir=runs/audit \
   --config.train=mine.py:train --config.data=mine.npz --config.minutes=10
+
+What takes functions or arrays is for the Python function
+`informed_recon.audit.audit` alone: `loss`, `score`, `variants`, `guarantee`; so
+are `l2` and `head` of `informed_recon.audit.audit_released`.
 """
 
 from ml_collections import ConfigDict, config_dict
@@ -17,7 +21,7 @@ def get_config():
       train="",  # FILE.py:FUNCTION; may stay empty for a released model
       data="",  # .npz with x (n, ...) and y (n, ...)
       released="",  # weights to audit in place of the function's own
-      records="random",  # or all, atypical
+      records="random",  # or all, atypical, or indices such as 0,5,9
       minutes=config_dict.placeholder(float),  # none: 32 records, however long
       seed=0,  # of the key that `train` is given
       key_known=True,  # to the adversary

@@ -40,7 +40,7 @@ def find(family: str, name: str) -> ModuleType:
     return importlib.import_module(f"informed_recon.{family}.{name}")
   kind = family.rpartition(".")[2].rstrip("s")
   if name.endswith(".py"):
-    module = _load_file(pathlib.Path(name).resolve(), kind)
+    module = load_file(pathlib.Path(name), kind)
   elif _is_module(name):
     module = _imported(name, kind, lambda: importlib.import_module(name))
   else:
@@ -64,8 +64,17 @@ def _is_module(name: str) -> bool:
     return False
 
 
-def _load_file(path: pathlib.Path, kind: str) -> ModuleType:
-  """A file as a module of its own, imported once a process."""
+def load_file(path: pathlib.Path, kind: str) -> ModuleType:
+  """A file as a module of its own, imported once a process.
+
+  Args:
+    path: of a file *.py.
+    kind: what it is, for the message.
+
+  Raises:
+    UserError: no such file, or one that cannot be imported.
+  """
+  path = path.resolve()
   if not path.is_file():
     raise UserError(f"{kind}: no file {path}")
   stem = re.sub(r"\W", "_", path.stem)

@@ -4,11 +4,11 @@ informed-recon audit --config=audit --workdir=runs/audit \
   --config.train=mine.py:train --config.data=mine.npz --config.minutes=10
 """
 
-import importlib.util
 import pathlib
 
 from absl import flags
 
+from informed_recon import registry
 from informed_recon.types import UserError
 
 from . import app
@@ -31,7 +31,7 @@ def main(argv):
   x, y = given["x"], given["y"]
   train = _function(config.train) if config.train else None
   asked = dict(
-    records=config.records,
+    records=_records(config.records),
     minutes=config.minutes,
     key=jax.random.key(config.seed),
     workdir=folder,
@@ -51,16 +51,18 @@ def main(argv):
 def _function(name: str):
   """The function `FILE.py:FUNCTION`."""
   path, _, function = name.rpartition(":")
-  if not pathlib.Path(path).is_file():
-    raise UserError(
-      f"train must be FILE.py:FUNCTION; there is no file {path!r}"
-    )
-  spec = importlib.util.spec_from_file_location("audited", path)
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
+  if not path.endswith(".py"):
+    raise UserError(f"train must be FILE.py:FUNCTION, got {name!r}")
+  module = registry.load_file(pathlib.Path(path), "train")
   if not hasattr(module, function):
     raise UserError(f"{path} has no function {function!r}")
   return getattr(module, function)
+
+
+def _records(text: str) -> str | list[int]:
+  """Indices such as "0,5,9", or the name of an order."""
+  parts = [part.strip() for part in text.split(",")]
+  return [int(p) for p in parts] if all(map(str.isdecimal, parts)) else text
 
 
 if __name__ == "__main__":

@@ -49,6 +49,7 @@ HEADER = ("success at most", "noise multiplier", "epsilon", "advantage at most")
 NOTE = "advantage: TPR - FPR\nof a membership test; "
 RELATIONS = {"poisson": "add or remove one record"}
 CONFIDENCE = 0.95  # of kappa from data
+PLOTS = (".png", ".pdf", ".svg")
 
 REQUIRED = ()
 
@@ -59,6 +60,8 @@ def main(argv):
   from informed_recon.report import table
   from informed_recon.training import noise
 
+  if _PLOT.value and Path(_PLOT.value).suffix not in PLOTS:
+    raise UserError(f"plot must end in {PLOTS}, got {_PLOT.value!r}")
   asked = _question()
   rate, steps = _schedule(asked)
   try:
@@ -119,7 +122,9 @@ def _question() -> dict:
       raise UserError(f"question: {error}") from None
     if not isinstance(given, dict) or not given.keys() <= set(ASKED):
       raise UserError(f"question must be a JSON object with keys of {ASKED}")
-    asked |= {k: v for k, v in given.items() if not flags.FLAGS[k].present}
+    for name, value in given.items():
+      if value is not None and not flags.FLAGS[name].present:
+        asked[name] = _parsed(name, value)
   for name in ("records", "batch", "steps", "candidates"):
     value = asked[name]
     if value is not None and (type(value) is not int or value < 1):
@@ -136,6 +141,14 @@ def _question() -> dict:
   return asked
 
 
+def _parsed(name: str, value):
+  """A value of the question as the flag of that name takes it."""
+  try:
+    return flags.FLAGS[name].parser.parse(value)
+  except (TypeError, ValueError) as error:
+    raise UserError(f"question: {name}={value!r}: {error}") from None
+
+
 def _schedule(asked: dict) -> tuple[float, int]:
   """Sampling probability and steps."""
   batch = asked["batch"] or asked["records"]
@@ -149,7 +162,8 @@ def _schedule(asked: dict) -> tuple[float, int]:
   epochs = asked["epochs"]
   if not 0 < epochs < math.inf:
     raise UserError(f"epochs must lie in (0, inf), got {epochs}")
-  return rate, max(1, math.ceil(epochs / rate - 1e-9))
+  steps = epochs * sampling.steps_per_epoch(asked["sampling"], rate)
+  return rate, max(1, math.ceil(steps - 1e-9))
 
 
 def _log_kappa(asked: dict) -> float:
@@ -170,12 +184,21 @@ def _log_kappa(asked: dict) -> float:
     return math.log(asked["kappa"])
   if asked["eta"] is None or not asked["eta"] > 0:
     raise UserError(f"eta must be positive beside data, got {asked['eta']}")
-  try:
-    points = np.load(asked["data"], allow_pickle=False)
-  except (OSError, ValueError) as error:
-    raise UserError(f"data: {error}") from None
+  points = _points(asked["data"])
   radius = math.sqrt(asked["eta"] * points[0].size)
   return math.log(priors.empirical_kappa_upper(points, radius, CONFIDENCE))
+
+
+def _points(path: str) -> np.ndarray:
+  """Records (n, ...)."""
+  try:
+    points = np.load(path, allow_pickle=False)
+  except Exception as error:  # whatever numpy makes of garbage
+    raise UserError(f"data: {error}") from None
+  if not isinstance(points, np.ndarray) or points.ndim < 2 or not points.size:
+    shape = getattr(points, "shape", "several arrays")
+    raise UserError(f"data must be one array (n, ...) in .npy, got {shape}")
+  return points
 
 
 def _answer(asked: dict, setting: tuple, log_kappa: float) -> planner.Plan:
@@ -202,8 +225,9 @@ def _write(asked, setting, log_kappa, found, said) -> None:
   if _PLOT.value:
     from informed_recon.report import plan as report
 
+    path = Path(_PLOT.value)
     drawn = report.figure(found.noise_multiplier, *setting, log_kappa)
-    drawn.savefig(_PLOT.value)
+    files.write(path, lambda f: drawn.savefig(f, format=path.suffix[1:]))
 
 
 if __name__ == "__main__":

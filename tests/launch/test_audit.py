@@ -4,6 +4,10 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
+
+from informed_recon.types import UserError
+from launch import audit
 
 MINE = """
 import jax, jax.numpy as jnp
@@ -40,3 +44,22 @@ def test_a_function_in_a_file(tmp_path):
     done = _call(tmp_path, bad)
     assert done.returncode == 2 and "error: " in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_file_that_cannot_be_loaded(tmp_path):
+  (tmp_path / "bad.py").write_text("def train(:")
+  (tmp_path / "empty.py").write_text("")
+  for name, said in (
+    (f"{tmp_path}/bad.py:train", "bad.py.*SyntaxError"),
+    (f"{tmp_path}/empty.py:train", "no function 'train'"),
+    (f"{tmp_path}/none.py:train", "no file .*none.py"),
+    (f"{tmp_path}/mine.txt:train", "must be FILE.py:FUNCTION"),
+    (f"{tmp_path}/bad.py", "must be FILE.py:FUNCTION"),
+  ):
+    with pytest.raises(UserError, match=said):
+      audit._function(name)
+
+
+def test_records_by_index_or_by_order():
+  assert audit._records("0, 5,9") == [0, 5, 9]
+  assert audit._records("atypical") == "atypical"

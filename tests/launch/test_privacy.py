@@ -118,6 +118,7 @@ BAD = [
   (["--kappa=.01", *SETTING, "--steps=0"], "steps must lie in"),
   (["--kappa=much", *SETTING], "kappa"),
   (["--kappa=.01", *SETTING[1:]], "--max_success"),
+  (["--kappa=.01", *SETTING, "--plot=a.xyz"], "plot must end in .*a.xyz"),
 ]
 
 
@@ -127,3 +128,38 @@ def test_bad_input_is_one_line_and_exit_code_2(command, arguments, message):
   assert code == 2 and out == ""
   assert err.count("\n") == 1 and err.startswith("error: ")
   assert re.search(message, err), err
+
+
+@pytest.mark.parametrize(
+  "name, points",
+  [
+    ("several.npz", None),
+    ("none.npy", np.zeros((0, 3))),
+    ("number.npy", np.zeros(())),
+    ("row.npy", np.zeros(5)),
+    ("garbage.npy", b""),
+  ],
+)
+def test_data_that_are_no_records(command, tmp_path, name, points):
+  path = tmp_path / name
+  if points is None:
+    np.savez(path, x=np.zeros((3, 2)))
+  elif isinstance(points, bytes):
+    path.write_bytes(points)
+  else:
+    np.save(path, points)
+  code, out, err = command(f"--data={path}", "--eta=1", *SETTING)
+  assert code == 2 and out == "" and err.count("\n") == 1
+  assert err.startswith("error: data")
+
+
+@pytest.mark.parametrize(
+  "key, value",
+  [("kappa", "abc"), ("kappa", [1]), ("steps", 1.5), ("data", 3)],
+)
+def test_a_question_with_values_of_another_kind(command, tmp_path, key, value):
+  path = tmp_path / "question.json"
+  path.write_text(json.dumps({key: value}))
+  code, out, err = command(f"--question={path}", "--records=10")
+  assert code == 2 and out == "" and err.count("\n") == 1
+  assert err.startswith(f"error: question: {key}={value!r}: "), err
