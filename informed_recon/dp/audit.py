@@ -11,9 +11,11 @@ assumed beside independent trials:
 - `one_run.gdp_epsilon_lower`: a Gaussian trade-off, many canaries in one run.
 
 Every limit is 0 where the measurement says nothing, exceeds the true epsilon in
-at most 1 - confidence of repetitions, and is finite: with two or three records
-at 95% the assumption-free ones answer 0 or little more, however clear the
-scores, and beyond epsilon of about log(trials) they cannot follow.
+at most 1 - confidence of repetitions, and is finite, with one exception:
+`dpsgd_epsilon_lower` is inf where the draws alone cannot explain the success at
+any noise. With two or three records at 95% the assumption-free ones answer 0 or
+little more, however clear the scores, and beyond epsilon of about log(trials)
+they cannot follow.
 """
 
 import math
@@ -87,6 +89,10 @@ def dpsgd_epsilon_lower(
     sampling_probability: q in (0, 1].
     steps: T, at least 1.
 
+  Returns:
+    0 where the success says nothing; inf where the draws alone cannot explain
+    it at any noise: a record is not drawn that often.
+
   Raises:
     ValueError: an argument is out of its range.
 
@@ -99,7 +105,7 @@ def dpsgd_epsilon_lower(
   if success <= bounds.dpsgd_upper(kappa, MUCH_NOISE, *setting):
     return 0.0
   found = planner.plan(success, *setting, delta, kappa)
-  # Without noise nothing would be refuted: the draws alone explain success.
+  # The success is more than the draws allow where there is no noise at all.
   return found.epsilon if found.noise_multiplier else math.inf
 
 

@@ -252,7 +252,7 @@ def _identification(
   proved = audit.dpsgd_epsilon_lower(
     successes, count, 1 / m, *setting[1:], delta, joint
   )
-  # What the draws alone would explain is inf: no noise is too little for it.
+  # inf, which JSON has not: more success than the draws allow at any noise.
   row["epsilon_lower_dpsgd_99"] = proved if np.isfinite(proved) else None
   if setting[1] == 1:  # sums over steps tell all only where all take part
     gram = np.stack([g[np.ix_(ids, ids)] for g, ids in zip(trials.gram, block)])

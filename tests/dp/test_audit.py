@@ -135,7 +135,9 @@ def test_dpsgd_inversion_meets_the_gaussian_one_and_the_draws():
     assert audit.dpsgd_epsilon_lower(
       k, 100, 0.02, 1.0, 30, DELTA
     ) == pytest.approx(audit.gdp_epsilon_lower(k, 100, 0.02, DELTA), rel=1e-3)
-  # What the draws alone would explain proves no finite epsilon wrong or right.
+  # A record is drawn in 10% of the runs: no noise explains a success of 90%.
+  rare = audit.dpsgd_epsilon_lower(95, 100, 0.01, 0.001, 100, DELTA)
+  assert rare == np.inf
   sampled = audit.dpsgd_epsilon_lower(300, 500, 0.125, 0.3, 10, DELTA)
   sigma = 0.9
   success = bounds.dpsgd_upper(0.125, sigma, 0.3, 10)
