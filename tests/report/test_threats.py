@@ -29,6 +29,12 @@ def test_numbers_follow_the_results_and_what_is_missing_is_said(tmp_path):
   assert said.count("not measured") == len(threats.THREATS) - 3
 
 
+def test_rows_of_another_machine_change_nothing(tmp_path):
+  for name, case in (("sets_another", "new"), ("sets_busy_2cores", "old")):
+    (tmp_path / f"{name}.jsonl").write_text(json.dumps(dict(case=case)))
+  assert list(threats.Results(tmp_path, tmp_path).rows("sets")) == ["old"]
+
+
 @pytest.mark.parametrize("threat", threats.THREATS, ids=lambda t: t.name)
 def test_every_row_has_a_page(threat):
   assert (ROOT / "docs" / threat.more).is_file()
