@@ -69,7 +69,7 @@ setup(
     "safetensors>=0.4",  # released weights, torch's among them, by no pickle
     "scikit-learn>=1.5",
     "scipy>=1.13",
-    "statsmodels>=0.14",  # what a factor does, over seeds
+    "statsmodels>=0.14.2",  # whose results are attacked; effects of factors
     "tensorflow-datasets>=4.9.7",
     "threadpoolctl>=3.1",
     "tqdm>=4.66",
@@ -81,7 +81,6 @@ setup(
       "pytest-xdist>=3.6",
       "ruff>=0.6",
       "setuptools>=70",  # tests/test_wheel.py builds without isolation
-      "statsmodels>=0.14.2",  # whose results attacks.statsmodels reads
       "selenium>=4.20",  # drives Debian's chromium over a report, if there
       "submitit>=1.5.2",  # tests/slurm, where Slurm itself is installed
     ],

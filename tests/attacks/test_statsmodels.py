@@ -3,11 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+import statsmodels.api as sm
 
 from informed_recon.attacks.statsmodels import reconstruct
 from informed_recon.types import UserError
 
-sm = pytest.importorskip("statsmodels.api")
 pytestmark = pytest.mark.filterwarnings("ignore")
 F, L = sm.families, sm.families.links
 RNG = np.random.default_rng(0)
