@@ -42,6 +42,7 @@ flags.DEFINE_bool("quick", False, "one set of two of 100 records")
 flags.DEFINE_string("keep", "", "file of rows, which are not measured again")
 FOUND = 1e-3  # MSE
 OTHERS = slice(2500, None)  # digits that are in no set
+TUNED = range(20, 60)  # sets by which the ridge of likely labels was chosen
 CLASSES = 10
 CASES = (  # n, k, labels given, sets
   (100, 2, False, 20),
@@ -76,6 +77,7 @@ def main(argv):
       for n, k, given, count in CASES
       if i < count
     }
+    cases["labels, n=1000, k=5"] = lambda: ranked(1000, 5)
   some = {c: r for c, r in cases.items() if c.startswith(_ONLY.value)}
   resumed(some, flags.FLAGS.keep)
 
@@ -181,12 +183,29 @@ def row(n: int, k: int, given: bool, i: int) -> dict:
   )
 
 
+def ranked(n: int, k: int) -> dict:
+  """Of sets whose records are in no row: how far up the right labels are."""
+  x, y = records()
+  explain, base, _ = setting(n - k)
+  explain, ranks, wrong = jax.jit(explain), [], []
+  for start in range(n + k * TUNED.start, n + k * TUNED.stop, k):
+    some = slice(start, start + k)
+    change = np.asarray(explain(x[some], y[some])) - base
+    likely = sets.likely_labels(*effects(n - k), change, k, count=64)
+    right = np.bincount(y[some], minlength=CLASSES)
+    off = np.stack([np.bincount(s, minlength=CLASSES) for s in likely]) - right
+    off = np.abs(off).sum(1) // 2
+    ranks.append(int(off.argmin()) if off.min() == 0 else None)
+    wrong.append(int(off[:8].min()))
+  return dict(ranks=ranks, least_wrong_of_8=wrong)
+
+
 def settings(path: str) -> dict[str, list[dict]]:
   """The rows of each setting."""
   rows = collections.defaultdict(list)
   for line in pathlib.Path(path).read_text().splitlines():
     one = json.loads(line)
-    if "case" in one:
+    if "k" in one:
       rows[one["case"].rpartition(",")[0]].append(one)
   return rows
 
