@@ -88,7 +88,7 @@ def audit(
   """
   variants = variants or {}
   share = minutes and minutes / (1 + len(variants))
-  deadline = _deadline(share)
+  deadline = deadline_of(share)
   x, y = frames.check(x, y)
   key = jax.random.key(0) if key is None else key
   declared = guarantee and statement.proven(guarantee, len(x))
@@ -124,7 +124,8 @@ def audit(
   return dataclasses.replace(found, facts=facts, remedies=table)
 
 
-def _deadline(minutes: float | None) -> float:
+def deadline_of(minutes: float | None) -> float:
+  """The time of `time.monotonic` when so many minutes are over; None: never."""
   if minutes is not None and not minutes > 0:
     raise UserError(f"minutes must be above 0, got {minutes}")
   return time.monotonic() + 60 * (minutes or np.inf)
@@ -137,7 +138,6 @@ def attack(
   y,
   chosen,
   deadline: float,
-  tried=(),
   fallback: bool = True,
   workdir=None,
 ) -> Audit:
@@ -150,12 +150,11 @@ def attack(
     y: (n, ...) all labels.
     chosen: (M,) indices of the records to look for, in this order.
     deadline: of `time.monotonic`, at which the last search is cut short.
-    tried: sentences for the statement on what was done before.
     fallback: whether shadow models answer where training cannot be simulated.
     workdir: folder that keeps the answers, or None.
   """
   notes = [training.note] if training.note else []
-  tried, why = list(tried), training.why
+  tried, why = [], training.why
   memory = memories.recall(workdir, training.theta, x, y, training.kind)
   found: dict[int, Found] = {}
   if training.simulate:
@@ -280,9 +279,10 @@ def answer(
   """The `Audit` of what one attack found.
 
   Args:
-    frame, x, y, chosen, tried: as in `attack`.
+    frame, x, y, chosen: as in `attack`.
     found: index of a record -> `Found`.
     attack: the attack's name in the table.
+    tried: sentences for the statement on what was done.
     notes: further sentences for the statement.
     move: (M,) norm by which the release moves without each chosen record; None:
       not measured.

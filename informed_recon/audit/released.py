@@ -13,7 +13,7 @@ from informed_recon.audit import frame as frames
 from informed_recon.audit.answer import Audit
 from informed_recon.audit.choice import choose
 from informed_recon.audit.simulated import Found
-from informed_recon.audit.training import Train, Training, prepare, vector
+from informed_recon.audit.training import Train, prepare, vector
 from informed_recon.types import Reconstruction, UserError
 
 
@@ -75,7 +75,7 @@ def audit_released(
   Raises:
     UserError: arguments that cannot be audited; one line says why.
   """
-  deadline = entry._deadline(minutes)
+  deadline = entry.deadline_of(minutes)
   x, y = frames.check(x, y)
   if isinstance(params, str) or hasattr(params, "__fspath__"):
     params = weights.load(params)
@@ -129,10 +129,7 @@ def audit_released(
     "was trained with) of a model that was trained to convergence."
   )
   tried.append("The closed form was not tried: it wants a convex last layer.")
-  empty = Training(np.zeros(1), None, None)
-  return entry.attack(
-    empty, frame, x, y, chosen, deadline, tried, fallback=False
-  )
+  return entry.answer(frame, x, y, chosen, {}, "none", tried, [])
 
 
 def _stationary(params, frame, x, y, chosen, deadline, loss, l2, tried):
