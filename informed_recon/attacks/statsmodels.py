@@ -212,9 +212,8 @@ def reconstruct(
   Cost: three fits of the model.
   """
   model = _supported(results)
-  if known_y is None:
-    raise UserError("known_y must be given")
-  x, y = _exog(model, len(results.params), known_x), np.asarray(known_y)
+  y = inputs.responses(known_y)
+  x = _exog(model, len(results.params), known_x)
   if len(x) != len(y):
     raise UserError(f"known_x has {len(x)} records, known_y {len(y)}")
   if _weighted(model) and sample_weight is None:
@@ -320,21 +319,17 @@ def _solved(results, problem, constant, known) -> Reconstruction:
     stated = _covariance(results, *constant)
     gap = information.disagreement(problem, found, stated, observed)
   if gap is not None and gap <= information.AGREES:
-    message = found.message.replace(trust.UNCHECKED, "").strip("; ")
-    return found._replace(checked=True, message=message)
-  reason = ""
+    return found._replace(checked=True)
   if gap is not None and gap > information.DISAGREES:
-    reason = (
-      "the stated covariance is not that of the known records and this one"
+    return trust.doubted(
+      found,
+      "the stated covariance is not that of the known records and this one",
     )
-  elif found.residual > trust.tolerance(problem):
-    reason = "the self-check is loose, and the covariance does not help"
-  if not reason:
-    return found
-  return found._replace(
-    identifiable=False,
-    message="; ".join(m for m in (found.message, reason) if m),
-  )
+  if found.residual > trust.tolerance(problem):
+    return trust.doubted(
+      found, "the self-check is loose, and the covariance does not help"
+    )
+  return found
 
 
 def _covariance(results, column: int, value: float):

@@ -42,18 +42,7 @@ def posterior(problem: inputs.Problem, x, y=None, prior=None) -> Identified:
     y: (m, K) their responses as `glm` encodes them, or None.
     prior: (m,) weights, or None for equal ones.
   """
-  bias = problem.intercept
-  if bias is None:
-    bias = np.zeros(len(problem.weights))
-  with jax.enable_x64(True):
-    parts = missing.gradient(
-      problem.family,
-      (problem.x, problem.y, problem.sample_weight),
-      (problem.weights, bias),
-      problem.penalty,
-      problem.precision,
-    )
-  (m, m0), (noise, noise0) = jax.tree.map(np.asarray, parts)
+  (m, m0), (noise, noise0) = missing.of(problem)
   left, left0 = problem.leftover
   lost = (problem.l1 + problem.l21 > 0) & (problem.weights == 0)
   trusted = np.where(lost, 0.0, 1 / np.maximum(np.hypot(noise, left), 1e-300))
@@ -66,7 +55,7 @@ def posterior(problem: inputs.Problem, x, y=None, prior=None) -> Identified:
   def misfits(x, y):
     """(m,) of records, the label that explains M best where there is none."""
     rows = np.column_stack([x, np.ones(len(x))])
-    h = np.asarray(x) @ problem.weights.T + bias
+    h = np.asarray(x) @ problem.weights.T + problem.bias
 
     def misfit(r):
       """(m,) of gradients r (m, K) (x, 1)^T."""
@@ -131,22 +120,23 @@ def checked(problem: inputs.Problem, x, y, prior):
       f"candidates have shape {x.shape}, not (m, {d}) of finite numbers"
     )
   if y is not None:
+    y = inputs.responses(y)
     if len(y) != len(x):
       raise UserError(f"there are {len(x)} candidates with {len(y)} labels")
     if len(problem.codes):
       where = {label: i for i, label in enumerate(problem.labels)}
-      unknown = {v for v in np.asarray(y).tolist() if v not in where}
+      unknown = {v for v in y.tolist() if v not in where}
       if unknown:
         raise UserError(
-          f"candidates have unknown labels: {sorted(unknown)[:5]}"
+          f"candidates have unknown labels: {sorted(map(str, unknown))[:5]}"
         )
-      y = problem.codes[[where[v] for v in np.asarray(y).tolist()]]
+      y = problem.codes[[where[v] for v in y.tolist()]]
     else:
-      y = np.reshape(np.asarray(y, np.float64), (len(x), -1)) / problem.unit
+      y = inputs.floats("candidates_y", y).reshape(len(x), -1) / problem.unit
       if y.shape[1] != problem.y.shape[1]:
         raise UserError("candidates have another number of responses")
   if prior is not None:
-    prior = np.asarray(prior, np.float64)
+    prior = inputs.floats("prior", prior)
     if prior.shape != (len(x),) or not (prior >= 0).all() or not prior.any():
       raise UserError(f"prior must be {len(x)} non-negative weights")
   return x, y, prior

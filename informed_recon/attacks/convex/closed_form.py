@@ -125,27 +125,15 @@ def with_rounding(problem: inputs.Problem) -> inputs.Problem:
   """Counts the rounding of published weights among what the solver left."""
   if problem.decimals is None:
     return problem
-  intercept = problem.intercept
-  if intercept is None:
-    intercept = np.zeros(len(problem.weights))
-  with jax.enable_x64(True):
-    errors = missing.rounded(
-      problem.family,
-      (problem.x, problem.y, problem.sample_weight),
-      (problem.weights, intercept),
-      problem.penalty,
-      problem.spacing,
-    )
+  errors = missing.of_rounding(problem)
   return problem._replace(
-    leftover=tuple(
-      np.hypot(a, np.asarray(b)) for a, b in zip(problem.leftover, errors)
-    )
+    leftover=tuple(map(np.hypot, problem.leftover, errors))
   )
 
 
 def solve(problem: inputs.Problem, known=None, **how) -> Reconstruction:
-  """Reconstructs the target of one checked problem; `known` of its columns and
-  `how` they are undone are those of `columns.sharpened`."""
+  """Reconstructs the target of one checked problem; `known` and `how` are
+  passed on to `columns.sharpened`."""
   problem = with_rounding(problem)
   (found,) = _weighed([problem], [_solve(problem)])
   if known is None:
@@ -168,34 +156,21 @@ def _weighed(problems, found) -> list[Reconstruction]:
 
 
 def _solve(problem: inputs.Problem) -> Reconstruction:
+  if problem.intercept is None:
+    (m, _), (noise, _) = missing.of(problem)
+    with jax.enable_x64(True):
+      found = roots.reconstruct(problem, m, noise, trust.tolerance(problem))
+    if not found.identifiable:
+      return found
+    return trust.doubted(found, *trust.too_uncertain(problem, found.error))
   with jax.enable_x64(True):
-    given = arguments(problem)
-    if problem.intercept is None:
-      released = (problem.weights, np.zeros(len(problem.weights)))
-      (m, _), (noise, _) = missing.gradient(
-        problem.family,
-        given["known"],
-        released,
-        given["penalty"],
-        problem.precision,
-      )
-      found = roots.reconstruct(
-        problem, np.asarray(m), np.asarray(noise), trust.tolerance(problem)
-      )
-      reasons = []
-      if found.identifiable:
-        reasons = trust.too_uncertain(problem, found.error)
-      return found._replace(
-        identifiable=found.identifiable and not reasons,
-        message="; ".join(filter(None, [found.message, *reasons])),
-      )
     found = invert(
       problem.family,
       problem.whole,
       released=(problem.weights, problem.intercept),
-      **given,
+      **arguments(problem),
     )
-    return trust.verdict(problem, *map(np.asarray, found))
+  return trust.verdict(problem, *map(np.asarray, found))
 
 
 def reconstruct(
@@ -287,7 +262,15 @@ def _invert_many(family, whole, chunk, released, **arguments):
 
 
 def reconstruct_many(
-  family, weights, intercept, known_x, known_y, *, chunk=64, **keywords
+  family,
+  weights,
+  intercept,
+  known_x,
+  known_y,
+  *,
+  chunk=64,
+  columns=None,
+  **keywords,
 ) -> list[Reconstruction]:
   """`reconstruct` for B models that differ in their target only.
 
@@ -297,16 +280,17 @@ def reconstruct_many(
   Args:
     family: as in `reconstruct`.
     weights: (B, K, d) or (B, d).
-    intercept: (B, K) or (B,); models without intercept go one by one through
-      `reconstruct`.
+    intercept: (B, K) or (B,). Models without intercept are refused; call
+      `reconstruct` for each.
     known_x: (n, d), shared by all models.
     known_y: (n,) or (n, K), shared by all models.
     chunk: how many models are worked on at once.
+    columns: as in `reconstruct`, of all targets.
     **keywords: those of `reconstruct`.
 
   Returns:
-    B reconstructions, the same as `reconstruct` gives for each. Models that are
-    rounded to decimals, which all of them must be to count, go one by one.
+    B reconstructions, the same as `reconstruct` gives for each. If the weights
+    of all models are rounded, they are solved one at a time.
 
   Raises:
     UserError: as `reconstruct`, and where there is no intercept.
@@ -315,20 +299,31 @@ def reconstruct_many(
     family, weights, intercept, known_x, known_y, batched=True, **keywords
   )
   if problem.intercept is None:
-    raise UserError(
-      "models without intercept go one by one through reconstruct"
-    )
+    raise UserError("models without intercept: call reconstruct for each")
+  if columns is not None:
+    columns = placed(columns, None, problem.x.shape[1])
   models = [
     problem._replace(weights=one[0], intercept=one[1])
     for one in zip(problem.weights, problem.intercept)
   ]
   if problem.decimals is not None:  # each model has errors of its own
-    return [solve(model) for model in models]
+    found = [solve(model, columns) for model in models]
+  else:
+    found = _solve_many(problem, models, chunk)
+    if columns is not None:
+      found = [
+        sharpened(model, one, columns, problem.x)
+        for model, one in zip(models, found)
+      ]
+  return [grid.checked(one, problem.x) for one in found]
+
+
+def _solve_many(problem, models, chunk) -> list[Reconstruction]:
   with jax.enable_x64(True):
     found = _invert_many(
       problem.family,
       problem.whole,
-      min(chunk, len(problem.weights)),
+      min(chunk, len(models)),
       (problem.weights, problem.intercept),
       **arguments(problem),
     )

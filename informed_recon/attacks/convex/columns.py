@@ -72,18 +72,24 @@ def placed(columns: Columns, names, count: int) -> Columns:
 
   if not isinstance(columns, Columns):
     raise UserError("columns must be an attacks.convex.Columns(...)")
-  placed = Columns(
-    {
-      position(c): float(numbers("known", v, ()))
-      for c, v in columns.known.items()
-    },
-    [position(c) for c in columns.whole],
-    [[position(c) for c in group] for group in columns.one_hot],
-    {
-      position(c): tuple(numbers("bounds", v, (2,)).tolist())
-      for c, v in columns.bounds.items()
-    },
-  )
+  try:
+    placed = Columns(
+      {
+        position(c): float(numbers("known", v, ()))
+        for c, v in columns.known.items()
+      },
+      [position(c) for c in columns.whole],
+      [[position(c) for c in group] for group in columns.one_hot],
+      {
+        position(c): tuple(numbers("bounds", v, (2,)).tolist())
+        for c, v in columns.bounds.items()
+      },
+    )
+  except (AttributeError, TypeError):
+    raise UserError(
+      "columns: known and bounds are dicts by column, whole is a list of "
+      "columns, one_hot a list of such lists"
+    ) from None
   for low, high in placed.bounds.values():
     if low > high:
       raise UserError(f"columns: bounds want low <= high, got {(low, high)}")
@@ -124,7 +130,7 @@ def sharpened(
     fixed[first] = columns.known[first]
     found = _solved(problem, features(fixed))
   record = undo(found)
-  while not faults and not np.isnan(record.x.astype(float)).all():
+  while not faults and any(v == v for v in record.x):  # not all NaN
     news = _settled(columns, record, known_x, fixed, faults, slacks)
     fixed |= news
     if not news or features is None:
@@ -141,25 +147,22 @@ def sharpened(
     x[j] = value
   for j, (low, high) in columns.bounds.items():
     slack = slack_of(record, known_x[:, j], j)
+    if np.isnan(x[j]):  # lost: nothing to hold against them
+      continue
     if not low - slack <= x[j] <= high + slack:
       faults.append(f"column {j} would be {x[j]:.6g}, outside its bounds")
     x[j] = np.clip(x[j], low, high)
   record = record._replace(x=x, checked=record.checked or chance <= CHANCE)
-  if record.checked:
-    message = record.message.replace(trust.UNCHECKED, "").strip("; ")
-    record = record._replace(message=message)
-  if faults:
-    said = [*faults, record.message]
-    record = record._replace(
-      identifiable=False, message="; ".join(m for m in said if m)
-    )
-  return record
+  return trust.doubted(record, *faults)
 
 
 def slack_of(record: Reconstruction, column, j: int) -> float:
   """How far the record's column j may be off."""
   error = np.inf if record.error is None else record.error[j]
-  size = np.abs(np.asarray(column, np.float64)).max(initial=0) or 1.0
+  try:
+    size = np.abs(np.asarray(column, np.float64)).max(initial=0) or 1.0
+  except (TypeError, ValueError):
+    raise UserError(f"columns: column {j} does not hold numbers") from None
   return float(WITHIN * error + EXACT * size)
 
 
@@ -218,20 +221,8 @@ def independent(columns: Mapping[int, np.ndarray]) -> list[int]:
 
 def _solved(problem, fixed: Mapping[int, float], checked=False):
   """The closed form's answer, given the values of some features."""
-  bias = problem.intercept
-  if bias is None:
-    bias = np.zeros(len(problem.weights))
-  with jax.enable_x64(True):
-    parts = missing.gradient(
-      problem.family,
-      (problem.x, problem.y, problem.sample_weight),
-      (problem.weights, bias),
-      problem.penalty,
-      problem.precision,
-    )
-  (m, m0), (noise, noise0) = jax.tree.map(
-    lambda a: np.asarray(a) / problem.target_weight, parts
-  )
+  parts = jax.tree.map(lambda a: a / problem.target_weight, missing.of(problem))
+  (m, m0), (noise, noise0) = parts
   left, left0 = (a / problem.target_weight for a in problem.leftover)
   error = np.maximum(np.hypot(noise, left), 1e-300)
   error0 = np.maximum(np.hypot(noise0, left0), 1e-300)
@@ -254,7 +245,7 @@ def _solved(problem, fixed: Mapping[int, float], checked=False):
   known[at] = True
   x[at] = value
   with jax.enable_x64(True):
-    h = problem.weights @ np.where(gone & ~known, 0.0, x) + bias
+    h = problem.weights @ np.where(gone & ~known, 0.0, x) + problem.bias
     y, code, link = glm.explain(
       problem.family, h, r, problem.codes, problem.whole
     )

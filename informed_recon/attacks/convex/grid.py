@@ -27,13 +27,19 @@ ROUNDING = 1e-9  # of a column's size
 
 
 def checked(found: Reconstruction, known_x) -> Reconstruction:
-  """Holds an answer that nothing else checks against its columns' grids.
+  """Holds an answer that nothing else checks against its columns' grids, and
+  says so where they do not check it either: the last step of every attack.
 
   Args:
     found: an answer in the units of the table.
     known_x: (n, d) the known records; columns of other than numbers are left
       out.
   """
+  found = _held(found, known_x)
+  return found if found.checked else trust.noted(found, trust.UNCHECKED)
+
+
+def _held(found: Reconstruction, known_x) -> Reconstruction:
   if found.checked or not found.identifiable or found.error is None:
     return found
   chances, wrong, told = {}, [], {}
@@ -54,18 +60,15 @@ def checked(found: Reconstruction, known_x) -> Reconstruction:
       wrong.append(f"column {j} would be {value:.8g}")
   allowed = max(1, len(told) / RARE)
   if len(wrong) > allowed or len(wrong) > len(told) / 2:
-    return found._replace(
-      identifiable=False,
-      checked=True,
-      message=f"{wrong[0]}, between all that known records may have: the "
-      "weights are not at the optimum of the objective stated here (records "
-      "weighted?)",
+    return trust.doubted(
+      found._replace(checked=True),
+      f"{wrong[0]}, between all that known records may have: the weights are "
+      "not at the optimum of the objective stated here (records weighted?)",
     )
   used = independent({j: told[j] for j in sorted(chances, key=chances.get)})
-  if np.prod([chances[j] for j in used]) > CHANCE:
-    return found
-  message = found.message.replace(trust.UNCHECKED, "").strip("; ")
-  return found._replace(checked=True, message=message)
+  return found._replace(
+    checked=bool(np.prod([chances[j] for j in used]) <= CHANCE)
+  )
 
 
 def _grid(column: np.ndarray) -> tuple[float, float]:

@@ -41,6 +41,13 @@ class Problem(NamedTuple):
     return self.l2, self.l1, self.l21, self.l2_intercept
 
   @property
+  def bias(self) -> np.ndarray:
+    """The intercept, zeros where there is none."""
+    if self.intercept is None:
+      return np.zeros(self.weights.shape[:-1])
+    return self.intercept
+
+  @property
   def spacing(self) -> float:
     """Standard deviation of a weight's rounding to decimals."""
     if self.decimals is None:
@@ -69,7 +76,7 @@ class Problem(NamedTuple):
     return several or bool(len(self.codes)) or self.whole or bool(self.norm)
 
 
-def _floats(name: str, value) -> np.ndarray:
+def floats(name: str, value) -> np.ndarray:
   if value is None:
     raise UserError(f"{name} must be given")
   try:
@@ -81,6 +88,19 @@ def _floats(name: str, value) -> np.ndarray:
   return array
 
 
+def responses(known_y) -> np.ndarray:
+  """Labels or responses, (n,) or (n, K), one row a known record."""
+  if known_y is None:
+    raise UserError("known_y must be given")
+  try:
+    y = np.asarray(known_y)
+  except ValueError:  # ragged
+    y = np.array(None)
+  if not y.ndim:
+    raise UserError("known_y must list one response a known record")
+  return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+
+
 def _listed(name: str, value) -> list:
   try:
     return list(value)
@@ -88,8 +108,8 @@ def _listed(name: str, value) -> list:
     raise UserError(f"{name} must be a list, got {value!r}") from None
 
 
-def _number(name: str, value, *, positive: bool = False) -> float:
-  array = _floats(name, value)
+def number(name: str, value, *, positive: bool = False) -> float:
+  array = floats(name, value)
   if array.size != 1 or array.item() < 0 or (positive and array.item() == 0):
     kind = "a positive" if positive else "a non-negative"
     raise UserError(f"{name} must be {kind} number, got {value!r}")
@@ -110,7 +130,8 @@ def _decimals(weights, intercept) -> int | None:
 def _classes(y: np.ndarray, n_classes: int, label_set) -> np.ndarray:
   """Names of the classes, in the order of the model's outputs."""
   if label_set is not None:
-    classes = np.asarray(_listed("label_set", label_set))
+    label_set = _listed("label_set", label_set)
+    classes = np.array([_scalar("each of label_set", c) for c in label_set])
   elif y.dtype.kind in "biuf" and np.all(
     np.isin(y, np.arange(n_classes, dtype=np.float64))
   ):
@@ -132,7 +153,7 @@ def _classes(y: np.ndarray, n_classes: int, label_set) -> np.ndarray:
 
 def _scalar(name: str, value):
   """One label, given as it is or in a list or array of length one."""
-  array = np.asarray(value)
+  array = np.asarray(value, object)
   if array.size != 1:
     raise UserError(f"{name} must be one label, got {value!r}")
   return array.item()
@@ -148,17 +169,14 @@ def _encode(family: glm.Family, indices: np.ndarray, n_outputs: int):
 
 
 def _class_responses(family, y, n_outputs, label_set, known_label):
-  try:
-    y = np.asarray(y)
-  except ValueError:
-    raise UserError("known_y must have one label a record") from None
-  if y.ndim == 2 and y.shape[1] == 1:
-    y = y[:, 0]
   if y.ndim != 1:
     raise UserError(f"known_y must have one label a record, got {y.shape}")
   if y.dtype.kind == "f" and not np.all(np.isfinite(y)):
     raise UserError("known_y holds NaN or infinite values")
-  classes = _classes(y, max(n_outputs, 2), label_set)
+  try:
+    classes = _classes(y, max(n_outputs, 2), label_set)
+  except TypeError:  # they cannot be put in order
+    raise UserError("known_y must hold labels of one kind") from None
   where = {label: i for i, label in enumerate(classes.tolist())}
   encoded = _encode(
     family, np.array([where[v] for v in y.tolist()], dtype=int), n_outputs
@@ -176,7 +194,7 @@ def _class_responses(family, y, n_outputs, label_set, known_label):
 
 
 def _real_responses(family, y, n_outputs, label_set, known_label):
-  y = _floats("known_y", y)
+  y = floats("known_y", y)
   if y.ndim == 1 and n_outputs == 1:
     y = y[:, None]
   y = y + 0.0  # 0.0 in place of -0.0
@@ -188,9 +206,9 @@ def _real_responses(family, y, n_outputs, label_set, known_label):
     raise UserError(f"known_y holds responses below {family.minimum:g}")
   codes = np.zeros((0, n_outputs))
   if known_label is not None:
-    codes = _floats("known_label", known_label).reshape(1, -1)
+    codes = floats("known_label", known_label).reshape(1, -1)
   elif label_set is not None:
-    codes = _floats("label_set", _listed("label_set", label_set))
+    codes = floats("label_set", _listed("label_set", label_set))
     codes = codes[:, None] if codes.ndim == 1 else codes
   if codes.shape[1] != n_outputs:
     raise UserError(
@@ -206,12 +224,12 @@ def weights_of(sample_weight, target_weight, count: int):
   """(n,) weights of the known records and the target's own, checked."""
   if sample_weight is None:
     sample_weight = np.ones(count)
-  sample_weight = _floats("sample_weight", sample_weight)
+  sample_weight = floats("sample_weight", sample_weight)
   if sample_weight.shape != (count,) or np.any(sample_weight < 0):
     raise UserError(
       f"sample_weight must be {count} non-negative numbers, one a known record"
     )
-  return sample_weight, _number("target_weight", target_weight, positive=True)
+  return sample_weight, number("target_weight", target_weight, positive=True)
 
 
 def check(
@@ -230,19 +248,24 @@ def check(
   known_norm=None,
   label_set=None,
   decimals=None,
+  columns=None,
   batched: bool = False,
 ) -> Problem:
   """Checks the attack's arguments; see `convex.reconstruct` for them.
 
+  `columns` is here for attacks that do not take them.
+
   Raises:
     UserError: something does not fit; one line says what.
   """
+  if columns is not None:
+    raise UserError("columns are taken by reconstruct and reconstruct_many")
   member = family
   if not isinstance(family, glm.Family):
     member = glm.get(family, link)
   rank = 3 if batched else 2
-  dtype = np.asarray(weights).dtype
-  weights = _floats("weights", weights)
+  released, weights = weights, floats("weights", weights)
+  dtype = np.asarray(released).dtype
   if weights.ndim == rank - 1:
     weights = weights[..., None, :]
   if weights.ndim != rank or 0 in weights.shape:
@@ -253,32 +276,31 @@ def check(
   if n_outputs > 1 and member not in glm.SEVERAL_OUTPUTS:
     raise UserError(f"such a model has one output, weights have {n_outputs}")
   if intercept is not None:
-    intercept = _floats("intercept", intercept)
+    intercept = floats("intercept", intercept)
     if intercept.size != weights.size // d:
       raise UserError(
         f"intercept has {intercept.size} values for {weights.size // d} outputs"
       )
     intercept = intercept.reshape(weights.shape[:-1])
 
-  x = _floats("known_x", known_x)
+  x = floats("known_x", known_x)
   if x.ndim != 2 or x.shape[1] != d:
     raise UserError(
       f"known_x has shape {x.shape}; the weights want (n, {d}), one column a "
       "feature"
     )
-  if known_y is None or not hasattr(known_y, "__len__"):
-    raise UserError("known_y must list one response a known record")
+  known_y = responses(known_y)
   if len(known_y) != len(x):
     raise UserError(f"known_x has {len(x)} records, known_y {len(known_y)}")
-  responses = _class_responses if member.response is None else _real_responses
-  y, codes, labels, whole = responses(
+  encoded = _class_responses if member.response is None else _real_responses
+  y, codes, labels, whole = encoded(
     member, known_y, n_outputs, label_set, known_label
   )
 
   sample_weight, target_weight = weights_of(
     sample_weight, target_weight, len(x)
   )
-  l2 = _number("l2", l2)
+  l2 = number("l2", l2)
   return Problem(
     family=member,
     weights=weights,
@@ -297,7 +319,7 @@ def check(
     norm=(
       None
       if known_norm is None
-      else _number("known_norm", known_norm, positive=True)
+      else number("known_norm", known_norm, positive=True)
     ),
     precision=(
       float(np.finfo(dtype).eps) / 2 if dtype.kind == "f" else 2.0**-53
@@ -305,6 +327,6 @@ def check(
     decimals=(
       _decimals(weights, 0.0 if intercept is None else intercept)
       if decimals is None
-      else int(_number("decimals", decimals))
+      else int(number("decimals", decimals))
     ),
   )

@@ -10,7 +10,13 @@ import functools
 import jax
 import numpy as np
 
-from informed_recon.attacks.convex import closed_form, inputs, missing, trust
+from informed_recon.attacks.convex import (
+  closed_form,
+  grid,
+  inputs,
+  missing,
+  trust,
+)
 from informed_recon.types import Reconstruction, UserError
 
 
@@ -33,16 +39,10 @@ def solve(problem: inputs.Problem, chunk: int = 64) -> list[Reconstruction]:
   """The audit of one checked problem, whose known records are all of them."""
   if problem.intercept is None:
     raise UserError("audit a model without intercept record by record")
+  # With all records known, what the solver left is seen as it is.
+  left, _ = missing.of(problem)
+  problem = problem._replace(leftover=tuple(map(np.abs, left)))
   with jax.enable_x64(True):
-    # With all records known, what the solver left is seen as it is.
-    left, _ = missing.gradient(
-      problem.family,
-      (problem.x, problem.y, problem.sample_weight),
-      (problem.weights, problem.intercept),
-      problem.penalty,
-      problem.precision,
-    )
-    problem = problem._replace(leftover=tuple(np.abs(a) for a in left))
     arguments = closed_form.arguments(problem)
     del arguments["target_weight"]
     found = _invert_each(
@@ -53,7 +53,20 @@ def solve(problem: inputs.Problem, chunk: int = 64) -> list[Reconstruction]:
       **arguments,
     )
     found = [np.asarray(a) for a in found]
-  return [trust.verdict(problem, *one) for one in zip(*found, strict=True)]
+  return [
+    trust.verdict(_without(problem, i), *one)
+    for i, one in enumerate(zip(*found, strict=True))
+  ]
+
+
+def _without(problem: inputs.Problem, i: int) -> inputs.Problem:
+  """The problem of the adversary whose target is record i."""
+  return problem._replace(
+    x=np.delete(problem.x, i, 0),
+    y=np.delete(problem.y, i, 0),
+    sample_weight=np.delete(problem.sample_weight, i),
+    target_weight=problem.sample_weight[i],
+  )
 
 
 def audit(
@@ -67,8 +80,9 @@ def audit(
     x: (n, d) all its training records.
     y: (n,) or (n, K) their labels or responses.
     chunk: records worked on at once (memory: chunk * n * K numbers).
-    **keywords: those of `attacks.convex.reconstruct`; `sample_weight` for all
-      n records, a penalty per record times all n.
+    **keywords: those of `attacks.convex.reconstruct` but `columns` and
+      `target_weight`; `sample_weight` for all n records, a penalty per record
+      times all n.
 
   Returns:
     n reconstructions, in the order of the records.
@@ -78,6 +92,10 @@ def audit(
 
   Cost: n gradients over the data.
   """
-  return solve(
-    inputs.check(family, weights, intercept, x, y, **keywords), chunk
-  )
+  problem = inputs.check(family, weights, intercept, x, y, **keywords)
+  return checked(solve(problem, chunk), problem.x)
+
+
+def checked(found: list[Reconstruction], x) -> list[Reconstruction]:
+  """Each answer held against the grids of all records but its own."""
+  return [grid.checked(r, np.delete(x, i, 0)) for i, r in enumerate(found)]

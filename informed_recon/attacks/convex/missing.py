@@ -96,3 +96,25 @@ def gradient(family, known, released, penalty, precision):
     r_norm * jnp.sqrt(jnp.asarray(x.shape[0], g.dtype)) + jnp.abs(g0)
   )
   return (-g, -g0), (noise, noise0)
+
+
+def of(problem):
+  """`gradient` of a checked problem, as arrays."""
+  with jax.enable_x64(True):
+    return jax.device_get(gradient(*_stated(problem), problem.precision))
+
+
+def of_rounding(problem):
+  """`rounded` of a checked problem, as arrays."""
+  with jax.enable_x64(True):
+    return jax.device_get(rounded(*_stated(problem), problem.spacing))
+
+
+def _stated(problem):
+  known = problem.x, problem.y, problem.sample_weight
+  return (
+    problem.family,
+    known,
+    (problem.weights, problem.bias),
+    problem.penalty,
+  )

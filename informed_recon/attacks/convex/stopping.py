@@ -41,6 +41,8 @@ def leftover(fit, count: int, least_gain: float = 0.0, seed=0):
   Returns:
     ((K, d), (K,)), or None where no fit succeeded.
   """
+  if not count:
+    return None
   rng, began, found = np.random.default_rng(seed), time.monotonic(), []
   hidden = None
   for i in range(FITS):
@@ -54,24 +56,14 @@ def leftover(fit, count: int, least_gain: float = 0.0, seed=0):
       own = fit(keep)
     if own is None:
       continue
-    intercept = own.intercept
-    if intercept is None:
-      intercept = np.zeros(len(own.weights))
     if hidden is None:
       scale = missing.column_scale(own.x)
-      hidden = _hidden(own, intercept, least_gain)
-    with jax.enable_x64(True):
-      left, _ = missing.gradient(
-        own.family,
-        (own.x, own.y, own.sample_weight),
-        (own.weights, intercept),
-        own.penalty,
-        own.precision,
-      )
+      hidden = _hidden(own, least_gain)
+    left, _ = missing.of(own)
     # An l1 penalty may hold any gradient at a weight of zero.
     loose = (own.l1 + own.l21 > 0) & (own.weights == 0)
     shown = np.where(loose, 0.0, left[0])
-    found.append((np.abs(shown), np.abs(np.asarray(left[1]))))
+    found.append((np.abs(shown), np.abs(left[1])))
   if not found:
     return None
   most, most0 = (np.max(parts, axis=0) for parts in zip(*found))
@@ -83,7 +75,7 @@ def leftover(fit, count: int, least_gain: float = 0.0, seed=0):
   )
 
 
-def _hidden(own: inputs.Problem, intercept, least_gain):
+def _hidden(own: inputs.Problem, least_gain):
   """((K, d), (K,)) gradient that a solver may leave without seeing a gain.
 
   A gain E left over is at least g² / 2H in a coefficient of curvature H, so
@@ -92,7 +84,7 @@ def _hidden(own: inputs.Problem, intercept, least_gain):
   if not least_gain:
     return 0.0, 0.0
   with jax.enable_x64(True):
-    h = jnp.asarray(own.x @ own.weights.T + intercept)
+    h = jnp.asarray(own.x @ own.weights.T + own.bias)
     loss = jax.vmap(own.family.loss)(h, own.y) @ own.sample_weight
     slope = jax.vmap(jax.jacfwd(own.family.residual))(h, own.y)
     bend = np.abs(np.diagonal(slope, axis1=1, axis2=2))

@@ -118,23 +118,33 @@ def verdict(
       "known record does: the weights are not at the optimum, or the known "
       "records, their weights or the penalty are not those of the training"
     )
-  notes = []
+  identifiable = not reasons
   if lost:
-    notes.append(
+    reasons.append(
       f"{lost} features lost: the l1 penalty holds their weights at zero"
     )
-  if not checked:
-    notes.append(UNCHECKED)
   return Reconstruction(
     x=np.asarray(x),
     y=label,
-    identifiable=not reasons,
+    identifiable=identifiable,
     residual=residual,
     candidates=((np.asarray(x), label),),
-    message="; ".join(reasons + notes),
+    message="; ".join(reasons),
     error=np.asarray(error),
     checked=checked,
   )
+
+
+def noted(found: Reconstruction, *notes: str) -> Reconstruction:
+  """The same with notes added to its message."""
+  said = filter(None, [found.message, *notes])
+  return found._replace(message="; ".join(said))
+
+
+def doubted(found: Reconstruction, *reasons: str) -> Reconstruction:
+  """The same, not vouched for where there are reasons."""
+  kept = found.identifiable and not reasons
+  return noted(found, *reasons)._replace(identifiable=kept)
 
 
 def too_uncertain(problem: inputs.Problem, error) -> list[str]:

@@ -138,13 +138,10 @@ def reconstruct(
     found: what the closed form computed, the point to start from.
   """
   outputs, d = problem.weights.shape
+  (m, m0), _ = missing.of(problem)
+  g = np.column_stack([m, m0]) / problem.target_weight
+  released = (problem.weights, problem.intercept)
   with jax.enable_x64(True):
-    given = (problem.x, problem.y, problem.sample_weight)
-    released = (problem.weights, problem.intercept)
-    (m, m0), _ = missing.gradient(
-      problem.family, given, released, problem.penalty, problem.precision
-    )
-    g = jnp.column_stack([m, m0]) / problem.target_weight
     start = np.clip(found.x, problem.x.min(axis=0), problem.x.max(axis=0))
     likely = _likely(problem.family, inverse, g, released, start, problem.codes)
     order = np.asarray(likely)[:2]

@@ -28,12 +28,14 @@ from informed_recon.attacks.convex import (
   candidates,
   closed_form,
   grid,
+  inputs,
   leave_one_out,
+  trust,
 )
 from informed_recon.attacks.convex.columns import Columns as Columns
 from informed_recon.attacks.convex.columns import placed
 from informed_recon.attacks.sklearn import huber, problems, transformers
-from informed_recon.attacks.sklearn.unfolding import unfold
+from informed_recon.attacks.sklearn.unfolding import table, unfold
 from informed_recon.types import Reconstruction, UserError
 
 
@@ -69,12 +71,12 @@ def _weighted(solve, problem, class_weight, classes, known_y):
   return best
 
 
-def _leak(scalers, known_x) -> str:
+def _leak(scalers, count: int) -> str:
   """What the first scaler says by itself, where it saw the target."""
   if not scalers:
     return ""
   seen = getattr(scalers[0], "n_samples_seen_", None)
-  if seen is None or np.any(np.asarray(seen) != known_x.shape[0] + 1):
+  if seen is None or np.any(np.asarray(seen) != count + 1):
     return ""
   if getattr(scalers[0], "mean_", None) is not None:
     return (
@@ -124,9 +126,7 @@ def reconstruct(
   Cost: three fits of the estimator to the known records, or one where a fit
   takes seconds.
   """
-  if known_y is None:
-    raise UserError("known_y must be given")
-  known_y = np.asarray(known_y)
+  known_y = inputs.responses(known_y)
   given = dict(
     sample_weight=sample_weight,
     target_weight=target_weight,
@@ -136,8 +136,7 @@ def reconstruct(
   if isinstance(estimator, compose.TransformedTargetRegressor):
     return _responses_undone(estimator, known_x, known_y, given)
   predictor, steps, x = unfold(estimator, known_x)
-  raw = known_x.toarray() if sparse.issparse(known_x) else known_x
-  raw = np.asarray(raw)
+  raw = table(known_x)
   problem, complete = _problem(
     predictor, x, known_y, sample_weight, target_weight, decimals
   )
@@ -167,21 +166,18 @@ def reconstruct(
       solve, problem, class_weight, predictor.classes_, known_y
     )
   if not complete and result.identifiable:
-    result = result._replace(
-      identifiable=False,
-      message="the estimator cannot be fitted to the known records alone, so "
-      "that nothing tells what its solver leaves behind",
+    result = trust.doubted(
+      result,
+      "the estimator cannot be fitted to the known records alone, so that "
+      "nothing tells what its solver leaves behind",
     )
   result = grid.checked(result, raw)
-  notes = [result.message, _leak(steps, known_x)]
-  return result._replace(message="; ".join(n for n in notes if n))
+  return trust.noted(result, _leak(steps, len(raw)))
 
 
 def _problem(predictor, x, known_y, sample_weight, target_weight, decimals):
   """The closed form's problem with what the solver left, and whether that could
   be measured."""
-  if known_y.ndim == 2 and known_y.shape[1] == 1:
-    known_y = known_y[:, 0]
   checked = problems.problem(
     predictor, x, known_y, 1, sample_weight, target_weight, decimals
   )
@@ -220,13 +216,12 @@ def identify(
   Raises:
     UserError: as `reconstruct`.
   """
-  if known_y is None:
-    raise UserError("known_y must be given")
+  known_y = inputs.responses(known_y)
   predictor, steps, x = unfold(estimator, known_x, invertible=False)
   if getattr(predictor, "class_weight", None) is not None:
     raise UserError("identify wants an estimator without class weights")
   problem, complete = _problem(
-    predictor, x, np.asarray(known_y), sample_weight, target_weight, decimals
+    predictor, x, known_y, sample_weight, target_weight, decimals
   )
   problem = closed_form.with_rounding(problem)
   z = candidates_x
@@ -270,9 +265,8 @@ def _responses_undone(estimator, known_x, known_y, given) -> Reconstruction:
     tried = transformers.alternatives(y, known_y, np.std(known_y))
     tried = [float(ahead(a)[0]) for a in tried if np.isfinite(a)]
   if found.identifiable and np.isclose(tried, found.y, rtol=1e-6).any():
-    found = found._replace(
-      identifiable=False,
-      message="other responses are the same after their transformation",
+    found = trust.doubted(
+      found, "other responses are the same after their transformation"
     )
   return found._replace(
     y=y,
@@ -300,5 +294,11 @@ def audit(estimator, x, y) -> list[Reconstruction]:
     raise UserError("audit estimators with class weights record by record")
   if isinstance(predictor, linear_model.HuberRegressor):
     raise UserError("audit HuberRegressor record by record")
+  y = inputs.responses(y)
   found = leave_one_out.solve(problems.problem(predictor, z, y, unknown=0))
-  return [transformers.undone(r, steps, z) if steps else r for r in found]
+  if steps:
+    found = [
+      transformers.undone(r, steps, np.delete(z, i, 0))
+      for i, r in enumerate(found)
+    ]
+  return leave_one_out.checked(found, table(x))

@@ -12,7 +12,7 @@ are found, of its response only on which side it lies.
 
 import numpy as np
 
-from informed_recon.attacks.convex import inputs
+from informed_recon.attacks.convex import inputs, trust
 from informed_recon.types import Reconstruction
 
 # Errors of the target's term in the sum that it may be off, and the largest
@@ -50,19 +50,17 @@ def checked(
   slack = 2 * epsilon * left
   if problem.decimals is not None or not np.isfinite(gap):
     slack = np.inf
-  notes = [found.message]
   if beyond:
-    notes.append(
-      "the response lies further off than epsilon scales; how far is not told"
+    found = trust.noted(
+      found._replace(y=np.nan),
+      "the response lies further off than epsilon scales; how far is not told",
     )
-    found = found._replace(y=np.nan)
   if not gap <= slack:
-    notes.append(
+    return trust.doubted(
+      found,
       "the scale is not that of the known records and this one: the weights "
-      "are not at the optimum, or records were weighted"
+      "are not at the optimum, or records were weighted",
     )
-    found = found._replace(identifiable=False)
   if found.identifiable and slack <= CHECKS:
-    notes = notes[1:]  # that nothing checks it
     found = found._replace(checked=True)
-  return found._replace(message="; ".join(n for n in notes if n))
+  return found

@@ -39,7 +39,8 @@ def problem(
   decimals=None,
   keep=None,
 ) -> inputs.Problem:
-  """What the closed form is to solve for a predictor from `unfold`.
+  """What the closed form is to solve for a predictor and x from `unfold` and
+  known_y from `inputs.responses`.
 
   `unknown` records beside the known ones were fitted, which counts where a
   penalty is per record (or per unit of weight). Class weights are left out;
@@ -47,7 +48,7 @@ def problem(
   those records alone.
   """
   released, weights, intercept, classes = read(predictor)
-  y = np.asarray(known_y)
+  y = known_y
   keywords = dict(target_weight=target_weight, decimals=decimals)
   beyond = {}
   if released.family == "linear" and classes is not None:

@@ -13,8 +13,7 @@ import numpy as np
 from scipy import sparse
 from sklearn import compose, impute, pipeline, preprocessing
 
-from informed_recon.attacks.convex import missing
-from informed_recon.attacks.convex.trust import EXPECTED_ERROR, WORST_ERROR
+from informed_recon.attacks.convex import missing, trust
 from informed_recon.types import Reconstruction, UserError
 
 ROUND_TRIP = 1e-6  # of a column's size, that a known record may be off
@@ -115,7 +114,7 @@ def undone(result: Reconstruction, steps, z) -> Reconstruction:
     others = [(undo(steps, x[None])[0], y) for x, y in result.candidates]
     again = apply(steps, _table(steps, back))[0]
   except (ValueError, IndexError):  # NaN, or no category at all
-    return _doubted(
+    return trust.doubted(
       result._replace(
         x=np.full(known.shape[1], np.nan),
         error=np.full(known.shape[1], np.inf),
@@ -130,37 +129,34 @@ def undone(result: Reconstruction, steps, z) -> Reconstruction:
   if not result.identifiable:
     return kept
   if not (np.abs(again - result.x) / size).max() <= CONSISTENT:
-    return _doubted(
+    return trust.doubted(
       kept,
       "what the predictor saw is no record's features: the pipeline gives "
       "others for the record found",
     )
   if any(value in NO_CATEGORY for value in back[0] if not _is_number(value)):
-    return _doubted(kept, "a category of the record has no name of its own")
+    return trust.doubted(
+      kept, "a category of the record has no name of its own"
+    )
   numbers = [j for j, value in enumerate(back[0]) if _is_number(value)]
   spread = missing.column_spread(known[:, numbers].astype(np.float64))
   if error is not None and numbers:
     share = error[numbers] / spread
     if (
-      not np.sqrt(np.mean(share**2)) <= EXPECTED_ERROR
-      or not share.max(initial=0) <= WORST_ERROR
+      not np.sqrt(np.mean(share**2)) <= trust.EXPECTED_ERROR
+      or not share.max(initial=0) <= trust.WORST_ERROR
     ):
-      return _doubted(kept, "undone, the features' errors are too large")
+      return trust.doubted(kept, "undone, the features' errors are too large")
   slack = SAME * size
   if result.error is not None:
     slack = slack + WITHIN * result.error
   if len(result.x) < len(numbers) or _others(
     steps, back, known, numbers, spread, result.x, slack
   ):
-    return _doubted(
+    return trust.doubted(
       kept, "other records have the same features after the pipeline"
     )
   return kept
-
-
-def _doubted(result: Reconstruction, why: str) -> Reconstruction:
-  reasons = [reason for reason in (result.message, why) if reason]
-  return result._replace(identifiable=False, message="; ".join(reasons))
 
 
 def alternatives(value: float, known: np.ndarray, spread: float) -> list[float]:

@@ -27,7 +27,10 @@ def _columns(first, known_x) -> np.ndarray:
   if known_x is None:
     raise UserError("known_x must be given")
   if isinstance(first, transformers.MIXED):
-    shape = np.shape(known_x)
+    try:
+      shape = np.shape(known_x)
+    except ValueError:  # ragged
+      shape = (len(known_x),)
     if len(shape) != 2 or shape[1] != first.n_features_in_:
       raise UserError(
         f"known_x has shape {shape}; the pipeline was fitted on "
@@ -51,6 +54,11 @@ def _columns(first, known_x) -> np.ndarray:
   if not np.all(np.isfinite(x)):
     raise UserError("known_x holds NaN or infinite values")
   return x
+
+
+def table(known_x) -> np.ndarray:
+  """Records as they were given, (n, d), in an array."""
+  return np.asarray(known_x.toarray() if sparse.issparse(known_x) else known_x)
 
 
 def unfold(estimator, known_x, invertible=True):

@@ -8,7 +8,7 @@ from sklearn.preprocessing import StandardScaler
 
 from informed_recon.attacks import convex
 from informed_recon.attacks import sklearn as attack
-from informed_recon.attacks.convex import Columns, columns, grid
+from informed_recon.attacks.convex import Columns, columns, grid, leave_one_out
 from informed_recon.attacks.sklearn import transformers
 from informed_recon.types import UserError
 
@@ -66,6 +66,48 @@ def test_decimals_of_the_table_notice_weights():
   model.fit(X[:, 5:], Y, sample_weight=WEIGHT)
   answer = attack.reconstruct(model, *continuous(3))
   assert not answer.checked and "not checked" in answer.message
+
+
+@pytest.mark.parametrize("weight", [None, WEIGHT[:50]])
+def test_many_models_and_audits_hold_the_grid_too(weight):
+  """Each answer is the one that an attack of its own gives."""
+  x, y = X[:50], Y[:50]
+  model = linear_model.Ridge().fit(x, y, sample_weight=weight)
+  known = np.delete(x, 3, 0), np.delete(y, 3)
+  released = model.coef_, model.intercept_
+  for told in (None, KNOWS):
+    given = dict(l2=1.0, columns=told)
+    (many,) = convex.reconstruct_many(
+      "linear", *(np.array([a]) for a in released), *known, **given
+    )
+    one = convex.reconstruct("linear", *released, *known, **given)
+    assert many.identifiable == one.identifiable == (weight is None)
+    assert many.checked and one.checked and many.message == one.message
+    np.testing.assert_allclose(many.x, one.x, rtol=1e-9)
+  for found in (
+    leave_one_out.audit("linear", *released, x, y, l2=1.0),
+    attack.audit(model, x, y),
+  ):
+    assert found[3].identifiable == (weight is None)
+    assert found[3].checked == (weight is None)
+    # Of what nothing checks, the message says so.
+    assert ("not checked" in found[3].message) == (weight is not None)
+
+
+def test_columns_are_refused_where_they_are_not_taken():
+  with pytest.raises(UserError, match="columns"):
+    leave_one_out.audit("linear", np.ones(7), 0.0, X, Y, columns=KNOWS)
+
+
+def test_bounds_of_a_lost_column_are_no_contradiction():
+  z = (X[:, 5:] - X[:, 5:].mean(0)) / X[:, 5:].std(0)
+  y = z[:, 0] + 0.1 * Y
+  model = linear_model.Lasso(0.1, tol=1e-12).fit(z, y)
+  assert model.coef_[1] == 0
+  known = np.delete(z, 3, 0), np.delete(y, 3)
+  for bounds in ({}, {1: (-10, 10)}):
+    told = Columns(bounds=bounds)
+    assert attack.reconstruct(model, *known, columns=told).identifiable
 
 
 @pytest.mark.parametrize(
@@ -158,6 +200,8 @@ def test_columns_that_follow_from_others_are_no_evidence():
     (Columns(bounds={0: (2, 1)}), "low <= high"),
     (Columns(known={0: "old"}), "numbers"),
     ({0: 1.0}, "Columns"),
+    (Columns(known=[1.0]), "dicts"),
+    (Columns(one_hot=[1, 2]), "lists"),
   ],
 )
 def test_bad_columns_are_one_line(given, words):

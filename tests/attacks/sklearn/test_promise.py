@@ -6,6 +6,7 @@ import pytest
 from scipy import sparse
 from sklearn import linear_model, model_selection
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from bench import convex_fuzz
@@ -235,6 +236,27 @@ def test_bad_input_is_one_line(known):
   with pytest.raises(UserError) as error:
     attack.reconstruct(model, *known)
   assert "\n" not in str(error.value)
+
+
+def test_lists_behind_a_scaler():
+  model = make_pipeline(StandardScaler(), linear_model.Ridge())
+  model.fit(DIABETES, PROGRESS)
+  known = without(3, DIABETES, PROGRESS)
+  answer = attack.reconstruct(model, *(a.tolist() for a in known))
+  assert answer.identifiable and "scaler" in answer.message
+
+
+def test_no_records_and_no_labels():
+  """No traceback: an answer that is not vouched for, or one line."""
+  ridge = linear_model.Ridge().fit(DIABETES, PROGRESS)
+  classes = linear_model.RidgeClassifier().fit(CANCER, TUMOURS)
+  empty = attack.reconstruct(ridge, DIABETES[:0], PROGRESS[:0])
+  assert not empty.identifiable
+  for y in (None, 1.0, [0, [1]]):
+    for model, x in ((ridge, DIABETES), (classes, CANCER)):
+      for attempt in (attack.audit, attack.reconstruct):
+        with pytest.raises(UserError):
+          attempt(model, x, y)
 
 
 def test_bad_keywords_are_one_line():

@@ -228,3 +228,15 @@ def test_responses_that_are_the_same_when_transformed_are_doubts():
   ).fit(X, y)
   found = attack.reconstruct(regressor, X[1:], y[1:])
   assert found.y == pytest.approx(-y[0]) and not found.identifiable
+
+
+def test_what_is_known_of_a_mixed_table():
+  table = mixed_table()
+  pipe = mixed_pipeline().fit(table, Y)
+  told = attack.Columns(known={"acid": table["acid"][0]}, whole=["grade"])
+  found = attack.reconstruct(pipe, table[1:], Y[1:], columns=told)
+  assert found.identifiable and found.x[0] == table["acid"][0]
+  assert found.x[1] == table["town"][0] and found.x[4] == table["grade"][0]
+  told = attack.Columns(bounds={"town": (0, 1)})
+  with pytest.raises(UserError, match="does not hold numbers"):
+    attack.reconstruct(pipe, table[1:], Y[1:], columns=told)
