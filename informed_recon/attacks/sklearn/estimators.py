@@ -232,6 +232,7 @@ def read(estimator):
     if len(parts) < 2 or estimator.multilabel_:
       raise UserError("OneVsRestClassifier is supported for 3 or more classes")
     each = [read(part) for part in parts]
+    _equal_weights(parts[0])
     released = each[0][0]
     intercept = None
     if each[0][2] is not None:
@@ -253,12 +254,25 @@ def read(estimator):
   if hasattr(weights, "toarray"):
     weights = weights.toarray()
   weights = np.atleast_2d(weights)
+  released = reader(like)
+  if released.family in ("logistic", "squared_hinge") and len(weights) > 1:
+    _equal_weights(estimator)
   intercept = estimator.intercept_ if estimator.fit_intercept else None
   if intercept is not None:
     intercept = np.broadcast_to(np.ravel(intercept), (len(weights),))
   return (
-    reader(like),
+    released,
     weights,
     intercept,
     getattr(estimator, "classes_", None),
   )
+
+
+def _equal_weights(binary) -> None:
+  """One class against the rest: weighted, a record has another weight in each
+  output."""
+  if getattr(binary, "class_weight", None) is not None:
+    raise UserError(
+      f"{type(binary).__name__} has class weights, which are not supported for "
+      "one class against the rest"
+    )

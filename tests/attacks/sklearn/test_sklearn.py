@@ -209,6 +209,11 @@ X, Y = WINE
     (svm.LinearSVC(loss="hinge").fit(X, Y), "squared_hinge"),
     (linear_model.SGDClassifier().fit(X, Y), "log_loss"),
     (
+      multiclass.OneVsRestClassifier(LR(class_weight="balanced")).fit(X, Y),
+      "class weights",
+    ),
+    (svm.LinearSVC(class_weight="balanced").fit(X, Y), "class weights"),
+    (
       pipeline.make_pipeline(PCA(2), LR(max_iter=9)).fit(X, Y),
       "cannot be undone",
     ),
