@@ -27,13 +27,13 @@ import numpy as np
 from scipy import optimize
 from sklearn.base import clone, is_classifier
 
-from informed_recon.attacks import sklearn as closed_form
-from informed_recon.attacks.convex import missing
+from informed_recon.attacks import sklearn as attack
+from informed_recon.attacks.convex import grid, inputs, missing
 from informed_recon.attacks.convex.trust import WORST_ERROR
 from informed_recon.attacks.sklearn import residual, transformers
 from informed_recon.attacks.sklearn.estimators import read
-from informed_recon.attacks.sklearn.unfolding import unfold
-from informed_recon.types import Reconstruction
+from informed_recon.attacks.sklearn.unfolding import table, unfold
+from informed_recon.types import Reconstruction, UserError
 
 # Relative distance between refitted and released weights of a trusted record.
 MATCH = 1e-10
@@ -93,11 +93,13 @@ def reconstruct(
   Cost: 2 shadows + 40 starts (d + 1) fits at worst.
   """
   predictor, steps, x = unfold(estimator, known_x)
-  direct = closed_form.reconstruct(estimator, known_x, known_y)
+  direct = attack.reconstruct(estimator, known_x, known_y)
   classes = is_classifier(predictor)
   if direct.identifiable and classes:
     return direct
-  y = np.asarray(known_y)
+  y = inputs.responses(known_y)
+  if y.ndim > 1:
+    raise UserError("fits are repeated for estimators of one response")
   released = _weights(predictor)
   size = np.linalg.norm(released)
   stopped = _fixed_iterations(predictor)
@@ -129,7 +131,7 @@ def reconstruct(
       yield from (
         (pack(z, label), label) for z, label in learned.candidates[:2]
       )
-    else:
+    elif direct.y is not None and all(v == v for v in direct.x):
       yield pack(_transformed(direct.x[None], steps), direct.y), direct.y
     picks = np.random.default_rng(seed).permutation(len(x))[:shadows]
     near = [np.linalg.norm(off(pack(x[i], y[i]), y[i])) for i in picks]
@@ -154,7 +156,8 @@ def reconstruct(
       error = _error(found.jac, max(gap, MATCH) * size, scale)
       response = np.asarray(response).item()
       best = Reconstruction(
-        record, response, gap <= MATCH, gap, ((record, response),)
+        *(record, response, gap <= MATCH, gap, ((record, response),)),
+        checked=classes,  # another response would take up a wrong record
       )
       share = error / missing.column_spread(x)
       best = best._replace(
@@ -164,15 +167,20 @@ def reconstruct(
       if steps:
         best = transformers.undone(best, steps, x)
     if best.identifiable:
-      return best
-  return best._replace(
-    message=f"no start led to a record whose fit ends at the released weights "
+      return grid.checked(best, table(known_x))
+  why = (
+    "no start led to a record whose fit ends at the released weights "
     f"(nearest: {best.residual:.1e} of their norm)"
   )
+  if best.residual <= MATCH:
+    why = "other records' fits end at the released weights as well"
+  return best._replace(message=why)
 
 
 def _error(jacobian, gap, scale) -> np.ndarray:
   """(d,) error of the features where weights agree to `gap`."""
+  if np.linalg.matrix_rank(jacobian) < jacobian.shape[1]:
+    return np.full(len(scale), np.inf)
   back = np.linalg.pinv(jacobian)[: len(scale)]
   return np.linalg.norm(back, axis=1) * gap * scale
 

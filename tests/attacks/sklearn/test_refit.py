@@ -4,14 +4,16 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_breast_cancer
 from sklearn.linear_model import (
+  Lasso,
   LogisticRegression,
   PoissonRegressor,
+  Ridge,
   SGDRegressor,
 )
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from informed_recon.attacks import sklearn as closed_form
+from informed_recon.attacks import sklearn as attack
 from informed_recon.attacks.sklearn import refit
 from informed_recon.types import UserError
 
@@ -32,7 +34,7 @@ def test_default_tolerance(solver):
   for target in range(3):
     x, y = with_target_last(*records(), target)
     model = LogisticRegression(solver=solver).fit(x, y)
-    direct = closed_form.reconstruct(model, x[:-1], y[:-1])
+    direct = attack.reconstruct(model, x[:-1], y[:-1])
     result = refit.reconstruct(model, x[:-1], y[:-1], starts=4, shadows=20)
     if result.identifiable:
       error = np.abs(result.x - x[-1]).max()
@@ -73,7 +75,7 @@ def test_exact_models_take_the_short_way():
   known = np.delete(x, 7, 0), np.delete(y, 7)
   np.testing.assert_array_equal(
     refit.reconstruct(model, *known).x,
-    closed_form.reconstruct(model, *known).x,
+    attack.reconstruct(model, *known).x,
   )
 
 
@@ -81,15 +83,41 @@ def test_regressions_come_back_with_their_response():
   x, _ = records()
   y = np.random.default_rng(0).poisson(np.exp(0.5 * x[:, 0])).astype(float)
   model = PoissonRegressor(tol=1e-3).fit(x, y)
-  direct = closed_form.reconstruct(model, x[:-1], y[:-1])
+  direct = attack.reconstruct(model, x[:-1], y[:-1])
   result = refit.reconstruct(model, x[:-1], y[:-1], starts=3, shadows=20)
   assert result.identifiable, result.message
   assert np.abs(direct.x - x[-1]).max() > 1e-3  # it was stopped early
+  assert not result.checked and "not checked" in result.message
   np.testing.assert_allclose(result.x, x[-1], rtol=1e-5)
   np.testing.assert_allclose(result.y, y[-1], atol=1e-5)
 
 
+def test_without_intercept_many_records_lead_to_the_weights():
+  """And the closed form's answer, a direction, is no start."""
+  x, _ = records()
+  y = x[:, 0] + np.sin(np.arange(len(x)))
+  model = Ridge(fit_intercept=False).fit(x, y)
+  result = refit.reconstruct(model, x[1:], y[1:], starts=1, shadows=3)
+  assert not result.identifiable
+
+
+def test_a_lost_feature_is_not_made_up():
+  x, _ = records()
+  y = x[:, 0] + 0.1 * np.sin(np.arange(len(x)))
+  model = Lasso(0.1).fit(x, y)
+  result = refit.reconstruct(model, x[1:], y[1:], starts=1, shadows=3)
+  assert not result.identifiable
+
+
 def test_unsupported_estimators():
   x, y = records()
+  both = Ridge().fit(x, np.c_[y, y])
+  with pytest.raises(UserError, match="one response"):
+    refit.reconstruct(both, x[1:], np.c_[y, y][1:])
+  alone = np.where(np.arange(len(y)) == 0, 2, y)
+  with pytest.raises(UserError, match="every class"):
+    refit.reconstruct(
+      LogisticRegression(max_iter=5).fit(x, alone), x[1:], y[1:]
+    )
   with pytest.raises(UserError, match="SGDRegressor"):
     refit.reconstruct(SGDRegressor().fit(x, y), x[1:], y[1:])
