@@ -15,8 +15,7 @@ from tqdm import tqdm
 
 from informed_recon import prng
 from informed_recon.attacks.convex import closed_form as attack
-from informed_recon.attacks.convex import fitting as training
-from informed_recon.attacks.convex import fitting_many, noisy
+from informed_recon.attacks.convex import fitting, fitting_many, noisy
 from informed_recon.dp import accounting
 from informed_recon.evaluation import metrics
 from informed_recon.experiment import Experiment
@@ -101,7 +100,7 @@ def _fitted(experiment: Experiment) -> tuple[np.ndarray, np.ndarray]:
       fit_many = fit_many or fitting_many.make_fit_many(
         config.family,
         _flat(fixed.x),
-        training.encode(config.family, fixed.y, classes),
+        fitting.encode(config.family, fixed.y, classes),
         l2=config.l2,
         penalise_intercept=config.penalise_intercept,
         chunk=size,
@@ -109,7 +108,7 @@ def _fitted(experiment: Experiment) -> tuple[np.ndarray, np.ndarray]:
       some = slice(start, start + size)
       fitted = fit_many(
         _flat(targets.x[some]),
-        training.encode(config.family, targets.y[some], classes),
+        fitting.encode(config.family, targets.y[some], classes),
       )
       files.write_arrays(
         path, weights=fitted.weights, intercept=fitted.intercept

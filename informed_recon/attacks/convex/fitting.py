@@ -100,9 +100,11 @@ def gradient(family: glm.Family, theta, data: Data):
   return r.T @ data.x + data.penalty * theta + shift
 
 
-def hessian(family: glm.Family, theta, data: Data):
-  """(P, P) Hessian of `loss`."""
+@functools.partial(jax.jit, static_argnums=0)
+def hessian(family: glm.Family, theta, data: Data, sample_weight=1.0):
+  """(P, P) Hessian of `loss`, its records weighted."""
   bend = jax.vmap(jax.jacfwd(family.residual))(data.x @ theta.T, data.y)
+  bend = bend * jnp.reshape(sample_weight, (-1, 1, 1))
   outputs = len(theta)
   h = weighted_gram(data.x, bend) + jnp.diag(jnp.tile(data.penalty, outputs))
   if family is glm.SOFTMAX:

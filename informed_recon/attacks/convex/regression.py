@@ -1,11 +1,11 @@
 """The record that explains a noisy missing gradient best.
 
 Where weights are not at the optimum, or not exactly those that were fitted, the
-target's own gradient r_y(z) (z, 1)^T is the missing gradient M but for noise of
-known mean and covariance S. For each label y, this is a regression with d
+target's own gradient t r_y(z) (z, 1)^T is the missing gradient M but for noise
+of known mean and covariance S. For each label y, this is a regression with d
 unknowns and K (1 + d) equations: the record minimises
 
-    |S^(-1/2) (M + mean - r_y(z) (z, 1))|^2 + |C_y^(-1/2) (z - m_y)|^2,
+    |S^(-1/2) (M + mean - t r_y(z) (z, 1))|^2 + |C_y^(-1/2) (z - m_y)|^2,
 
 with m_y and C_y the known records' mean and covariance (Ledoit and Wolf 2004),
 and the label is the one of the largest posterior probability, by Laplace's
@@ -22,6 +22,7 @@ from sklearn.covariance import ledoit_wolf
 
 from informed_recon.attacks.convex import inputs
 from informed_recon.attacks.convex import missing as known_records
+from informed_recon.types import UserError
 
 # A record is trusted up to this error, relative to its columns' size.
 ACCURACY = 0.1
@@ -44,19 +45,29 @@ class Explanation(NamedTuple):
   spread: float  # root mean square of its posterior standard deviations
   score: float  # log posterior probability of the label, up to a constant
   misfit: float  # the least squares' half sum
+  left: float  # squares that M's equations leave, in variances of the noise
+  # Singular values (d,) of what moving z does to the equations and the prior,
+  # and the part (P, d) of their directions that lies in the equations.
+  values: np.ndarray
+  along: np.ndarray
 
 
-def priors(problem: inputs.Problem, z, y) -> list[Prior]:
+def priors(problem: inputs.Problem, z) -> list[Prior]:
   """The Gaussian of each label; that of all records where it has too few.
 
   Args:
-    problem: with the labels' names.
+    problem: with the known records' labels.
     z: (n, d) known features, in units of the columns' size.
-    y: (n,) their labels.
+
+  Raises:
+    UserError: there are fewer than three records.
   """
+  if len(z) < 3:
+    raise UserError(f"a prior wants three known records, got {len(z)}")
   classes = []
-  for label in problem.labels:
-    members = z[y == label]
+  for code in problem.codes:
+    members = z[(problem.y == code).all(1)]
+    count = max(len(members), 1)
     if len(members) < 3:
       members = z
     covariance, _ = ledoit_wolf(members)
@@ -66,7 +77,7 @@ def priors(problem: inputs.Problem, z, y) -> list[Prior]:
       Prior(
         members.mean(0),
         (vectors / np.sqrt(values)).T,
-        np.log(len(members) / len(z)) - 0.5 * np.sum(np.log(values)),
+        np.log(count / len(z)) - 0.5 * np.sum(np.log(values)),
       )
     )
   return classes
@@ -74,27 +85,18 @@ def priors(problem: inputs.Problem, z, y) -> list[Prior]:
 
 def missing(problem: inputs.Problem, weights, intercept) -> np.ndarray:
   """Minus the gradient of everything known, (K, D)."""
-  bias = np.zeros(len(weights)) if intercept is None else intercept
-  with jax.enable_x64(True):
-    (m, m0), _ = known_records.gradient(
-      problem.family,
-      (problem.x, problem.y, problem.sample_weight),
-      (weights, bias),
-      problem.penalty,
-      problem.precision,
-    )
-  m = np.asarray(m)
+  released = problem._replace(weights=weights, intercept=intercept)
+  (m, m0), _ = known_records.of(released)
   if intercept is None:
     return m
-  return np.concatenate([m, np.asarray(m0)[:, None]], axis=1)
+  return np.column_stack([m, m0])
 
 
 def own(problem: inputs.Problem, z, code, weights, intercept) -> np.ndarray:
   """A record's own gradient (K, D)."""
   with jax.enable_x64(True):
-    return np.asarray(
-      _own(problem.family, jnp.asarray(z), code, weights, intercept)
-    )
+    one = _own(problem.family, jnp.asarray(z), code, weights, intercept)
+    return problem.target_weight * np.asarray(one)
 
 
 def explain(
@@ -118,6 +120,7 @@ def explain(
     *noise,
     problem.codes[label],
     model,
+    problem.target_weight,
     prior.mean,
     prior.whiten,
   )
@@ -128,12 +131,15 @@ def explain(
       jac=lambda z: np.asarray(_jacobian(z, *arguments)),
       max_nfev=50,  # a wrong label may wander without end
     )
-  values = np.linalg.svd(found.jac, compute_uv=False)
+  along, values, _ = np.linalg.svd(found.jac, full_matrices=False)
   return Explanation(
     found.x,
     float(np.sqrt(np.mean(values**-2.0))),
     prior.log_prior - found.cost - float(np.sum(np.log(values))),
     float(found.cost),
+    float(np.sum(found.fun[: m.size] ** 2)),
+    values,
+    along[: m.size],
   )
 
 
@@ -147,20 +153,24 @@ def sensitivity(
   with jax.enable_x64(True):
     rows = _jacobian(
       *(x / scale, problem.family, scale, nothing, *noise),
-      *(problem.codes[label], model, np.zeros(len(x)), flat),
+      *(problem.codes[label], model, problem.target_weight),
+      *(np.zeros(len(x)), flat),
     )
   return np.asarray(rows)[: len(nothing)]
 
 
 def _own(family, z, code, weights, intercept):
+  """A record's gradient at weight 1, (K, D)."""
   bias = 0.0 if intercept is None else intercept
   row = z if intercept is None else jnp.append(z, 1.0)
   return jnp.outer(family.residual(weights @ z + bias, code), row)
 
 
-def _off(z, family, scale, m, mean, whiten, code, model, prior_mean, prior):
+def _off(
+  z, family, scale, m, mean, whiten, code, model, weight, prior_mean, prior
+):
   """What the least squares are of, (P + d,)."""
-  gap = m + mean - _own(family, z * scale, code, *model).ravel()
+  gap = m + mean - weight * _own(family, z * scale, code, *model).ravel()
   return jnp.concatenate([whiten @ gap, prior @ (z - prior_mean)])
 
 

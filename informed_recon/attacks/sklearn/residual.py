@@ -26,7 +26,7 @@ import warnings
 import numpy as np
 from sklearn.base import clone
 
-from informed_recon.attacks.convex import missing
+from informed_recon.attacks.convex import inputs, missing
 from informed_recon.attacks.convex import regression as regression
 from informed_recon.attacks.sklearn import problems, transformers
 from informed_recon.attacks.sklearn.estimators import read
@@ -69,14 +69,16 @@ def reconstruct(
   Cost: `shadows` fits, and some hundred small least-squares problems.
   """
   predictor, steps, x = unfold(estimator, known_x)
-  y = np.asarray(known_y)
+  y = inputs.responses(known_y)
   problem = problems.problem(predictor, x, y)
   if not len(problem.labels) or problem.family.response is not None:
     raise UserError("a stopped solver's gradient is learned for classifiers")
   if getattr(predictor, "class_weight", None) is not None:
     raise UserError("class weights are not supported for stopped solvers")
+  if len(np.unique(y)) < len(problem.labels):
+    raise UserError("known_y must have a record of every class")
   scale = missing.column_scale(x)
-  known = regression.priors(problem, x / scale, y)
+  known = regression.priors(problem, x / scale)
   picks = np.random.default_rng(seed).permutation(len(x))[:shadows]
   models = [read(_refit(predictor, x, y, i))[1:3] for i in picks]
   labels = np.array([problem.labels.index(v) for v in y[picks].tolist()])

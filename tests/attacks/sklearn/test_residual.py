@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression, PoissonRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 
-from informed_recon.attacks import sklearn as closed_form
+from informed_recon.attacks import sklearn as attack
 from informed_recon.attacks.sklearn import residual
 from informed_recon.types import UserError
 
@@ -27,7 +27,7 @@ def test_default_tolerance(solver):
     x, y = records(target)
     model = make_pipeline(MinMaxScaler(), LogisticRegression(solver=solver))
     model.fit(x, y)
-    direct = closed_form.reconstruct(model, x[:-1], y[:-1])
+    direct = attack.reconstruct(model, x[:-1], y[:-1])
     result = residual.reconstruct(model, x[:-1], y[:-1], shadows=150)
     before, after = (
       np.sqrt(np.mean((r.x - x[-1]) ** 2)) / 16 for r in (direct, result)
