@@ -62,7 +62,8 @@ def reconstruct(
     labels: (C, ...) the labels to try. By default the classes 0 to the largest
       in known_y, or the few values that known_y has; where it has many, the
       response is taken as real and sought along with the features.
-    bounds: the least and the largest value of a feature, or None.
+    bounds: the least and the largest value of a feature, or None. The
+      default is for images; a table wants its own.
 
   Returns:
     A `Reconstruction`, with `x` and `error` of a record's shape. `residual` is

@@ -43,7 +43,11 @@ def verdict(problem, unknown, target, layer, found) -> Reconstruction:
   doubts = []
   x, sought = np.clip(x, low, high), x
   if not np.sqrt(np.mean(np.square(x - sought))) <= SMALL * scale:
-    doubts.append("what explains the release lies outside the bounds")
+    others = np.any((problem.x < low) | (problem.x > high))
+    doubts.append(
+      f"what explains the release lies outside bounds=({low:g}, {high:g})"
+      + (", as known records do" if others else "")
+    )
   if not seen:
     doubts.append("nothing is left over to check the record against")
   if not rank:

@@ -122,7 +122,7 @@ def test_answers_keep_the_bounds_and_one_that_cannot_is_not_vouched_for():
     loss, release(), X[:N], Y[:N], l2=L2, bounds=(0.0, 0.7)
   )
   assert X[N].max() > 0.9 and not answer.identifiable
-  assert "outside the bounds" in answer.message
+  assert "outside bounds=(0, 0.7), as known" in answer.message
   for x, _ in answer.candidates:
     assert 0 <= x.min() and x.max() <= 0.7
   assert answer.x.max() == 0.7
