@@ -7,6 +7,7 @@ import pathlib
 import pkgutil
 import re
 import sys
+import traceback
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -67,6 +68,10 @@ def _is_module(name: str) -> bool:
 def load_file(path: pathlib.Path, kind: str) -> ModuleType:
   """A file as a module of its own, imported once a process.
 
+  It may import its neighbours, at any time, so that its folder stays on
+  Python's path; behind all else, for a neighbour called like a library, such as
+  sklearn.py, must not take its place.
+
   Args:
     path: of a file *.py.
     kind: what it is, for the message.
@@ -80,6 +85,8 @@ def load_file(path: pathlib.Path, kind: str) -> ModuleType:
   stem = re.sub(r"\W", "_", path.stem)
   name = f"{stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
   if name not in sys.modules:
+    if str(path.parent) not in sys.path:
+      sys.path.append(str(path.parent))
     spec = importlib.util.spec_from_file_location(name, path)
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     try:
@@ -96,4 +103,20 @@ def _imported(what: str, kind: str, load: Callable[[], Any]) -> Any:
   except Exception as error:  # whatever a user's file may raise
     raise UserError(
       f"{kind} {what!r} cannot be imported: {type(error).__name__}: {error}"
+      + _place(error, what)
     ) from error
+
+
+def _place(error: Exception, what: str) -> str:
+  """Where the file, or a neighbour of its own, was left by an error."""
+  if isinstance(error, SyntaxError):  # says it itself
+    return ""
+  folder = pathlib.Path(what).parent
+  own = [
+    frame
+    for frame in traceback.extract_tb(error.__traceback__)
+    if pathlib.Path(frame.filename).parent == folder
+  ]
+  if not own:
+    return ""
+  return f" ({pathlib.Path(own[-1].filename).name}, line {own[-1].lineno})"

@@ -1,6 +1,7 @@
 """Plug-ins by file name."""
 
 import inspect
+import sys
 
 import pytest
 
@@ -42,6 +43,25 @@ def test_a_file_or_a_module_outside_the_package(tmp_path, monkeypatch):
   }.items():
     with pytest.raises(UserError, match=message):
       registry.find("report.curves", str(tmp_path / name))
+
+
+def test_a_file_imports_its_neighbours(tmp_path, monkeypatch):
+  monkeypatch.setattr(sys, "path", [*sys.path])
+  (tmp_path / "neighbour_of_mine.py").write_text("A = 1\n")
+  (tmp_path / "later_neighbour.py").write_text("A = 2\n1 / 0\n")
+  (tmp_path / "json.py").write_text("1 / 0\n")  # called like a library
+  path = tmp_path / "own.py"
+  path.write_text(
+    "import json\nfrom neighbour_of_mine import A\n"
+    "def draw(results):\n  import later_neighbour\n"
+  )
+  module = registry.find("report.curves", str(path))
+  assert module.A == 1
+  with pytest.raises(ZeroDivisionError):
+    module.draw(None)
+  (tmp_path / "other.py").write_text("import later_neighbour\n")
+  with pytest.raises(UserError, match=r"\(later_neighbour.py, line 2\)"):
+    registry.find("report.curves", str(tmp_path / "other.py"))
 
 
 def test_a_new_file_is_found(tmp_path, monkeypatch):
