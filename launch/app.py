@@ -33,15 +33,24 @@ configs:
                                --config.model.name=linear
                                --config.perf.data_dir=/data/tfds
   NAME:quick is a form of seconds that shows only that it runs. The settings of
-  NAME with their meaning: {folder}"""
+  NAME with their meaning: {file}"""
 
 
 class _Parser(parsing.ConfigFileFlagParser):
   """Also finds configs by name, and lets a choice bring its own options."""
 
+  keys = "default"  # the config that lists the keys which the command reads
+  mark = "stages"  # the one that configs of other commands do not have
+
   def parse(self, path: str) -> ConfigDict:
     name, colon, argument = path.partition(":")
     config = super().parse(config_file(name) + colon + argument)
+    if isinstance(config, ConfigDict) and self.mark not in config:
+      raise ValueError(
+        f"{path} is no config of this command, it has no {self.mark!r}; give "
+        f"--config={self.keys} or a file with the keys of "
+        f"configs/{self.keys}.py"
+      )
     changes = _changes(sys.argv)
     if isinstance(config, ConfigDict) and changes:
       from informed_recon import choices  # imports jax
@@ -51,10 +60,19 @@ class _Parser(parsing.ConfigFileFlagParser):
     return config
 
 
-def config_flag(text: str) -> flags.FlagHolder:
-  """Defines `--config`, with its overrides `--config.path=value`."""
+def config_flag(
+  text: str, keys: str = _Parser.keys, mark: str = _Parser.mark
+) -> flags.FlagHolder:
+  """Defines `--config`, with its overrides `--config.path=value`.
+
+  Args:
+    text: for the help.
+    keys: name of the config that lists the keys.
+    mark: key that every config of the command has, and those of others lack.
+  """
   holder = config_flags.DEFINE_config_file("config", None, text)
-  flags.FLAGS["config"].parser = _Parser("config")
+  flags.FLAGS["config"].parser = parser = _Parser("config")
+  parser.keys, parser.mark = keys, mark
   return holder
 
 
@@ -167,31 +185,35 @@ def _help(main: Callable, required: Sequence[str]) -> str:
       ", ".join(config_names()),
       **dict(initial_indent=indent, subsequent_indent=indent),
     )
-    folder = pathlib.Path(configs.__path__[0]) / "default.py"
-    lines += ["", ABOUT_CONFIGS.format(names=names, folder=folder)]
+    file = config_file(flags.FLAGS["config"].parser.keys)
+    lines += ["", ABOUT_CONFIGS.format(names=names, file=file)]
   return "\n".join(lines)
 
 
 def _parse(
   argv: Sequence[str], required: Sequence[str], positional: bool
 ) -> list[str]:
+  given = {
+    name: [a for a in argv[1:] if re.match(f"--?{name}(=|$)", a)]
+    for name in required
+  }
+  for name, arguments in given.items():
+    if len(arguments) > 1:
+      _stop(f"flag --{name} is given {len(arguments)} times; give it once")
   try:
     rest = flags.FLAGS(argv)
   except (AttributeError, KeyError) as error:  # a locked ConfigDict says so
     # It quotes a KeyError, whose quotes and line ends are then spelled out.
     said = str(error).strip(QUOTES).replace(r"\'", "'").replace(r"\n", ". ")
     _stop(
-      f"no such key in the config: {said.rstrip('?')}; configs/default.py "
-      "lists the keys"
+      f"no such key in the config: {said.rstrip('?')}; "
+      f"configs/{flags.FLAGS['config'].parser.keys}.py lists the keys"
     )
   except (flags.Error, TypeError, ValueError) as error:
     _stop(_last_line(error))
-  for name in required:
-    given = [a for a in argv[1:] if re.match(f"--?{name}(=|$)", a)]
-    if not flags.FLAGS[name].present or given == [f"--{name}="]:
+  for name, arguments in given.items():
+    if not flags.FLAGS[name].present or arguments == [f"--{name}="]:
       _stop(f"flag --{name} must be given")
-    if len(given) > 1:
-      _stop(f"flag --{name} is given {len(given)} times; give it once")
   if rest[1:] and not positional:
     _stop(
       f"do not know what to do with {rest[1]!r}; settings are given as "

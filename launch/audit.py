@@ -13,7 +13,7 @@ from informed_recon.types import UserError
 
 from . import app
 
-_CONFIG = app.config_flag("what to audit, such as audit")
+_CONFIG = app.config_flag("what to audit, such as audit", "audit", "train")
 _WORKDIR = flags.DEFINE_string("workdir", None, "folder of the answer")
 
 REQUIRED = ("config", "workdir")

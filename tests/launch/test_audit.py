@@ -1,5 +1,6 @@
 """The audit from the command line, on a file of one's own."""
 
+import re
 import subprocess
 import sys
 
@@ -19,9 +20,9 @@ def train(key, x, y):
 """
 
 
-def _call(folder, *arguments):
+def _call(folder, *arguments, config="configs/audit.py"):
   return subprocess.run(
-    [sys.executable, "-m", "launch.audit", "--config=configs/audit.py"]
+    [sys.executable, "-m", "launch.audit", f"--config={config}"]
     + [f"--workdir={folder / 'out'}", *arguments],
     **dict(capture_output=True, text=True),
   )
@@ -48,9 +49,11 @@ def test_a_function_in_a_file(tmp_path):
 
 def test_a_file_that_cannot_be_loaded(tmp_path):
   (tmp_path / "bad.py").write_text("def train(:")
+  (tmp_path / "lost.py").write_text("x = 1\nimport nowhere_at_all\n")
   (tmp_path / "empty.py").write_text("")
   for name, said in (
-    (f"{tmp_path}/bad.py:train", "bad.py.*SyntaxError"),
+    (f"{tmp_path}/bad.py:train", "bad.py.*SyntaxError.*bad.py, line 1"),
+    (f"{tmp_path}/lost.py:train", "ModuleNotFoundError.*lost.py, line 2"),
     (f"{tmp_path}/empty.py:train", "no function 'train'"),
     (f"{tmp_path}/none.py:train", "no file .*none.py"),
     (f"{tmp_path}/mine.txt:train", "must be FILE.py:FUNCTION"),
@@ -58,6 +61,24 @@ def test_a_file_that_cannot_be_loaded(tmp_path):
   ):
     with pytest.raises(UserError, match=said):
       audit._function(name)
+
+
+@pytest.mark.parametrize(
+  "given, said",
+  [
+    (["--config.recods=all"], "'recods'.*; configs/audit.py lists the keys"),
+    (["--config=audit"], "flag --config is given 2 times"),
+    (["--help"], "their meaning: .*configs/audit.py"),
+  ],
+)
+def test_the_launcher_points_to_its_own_config(tmp_path, given, said):
+  done = _call(tmp_path, *given)
+  assert re.search(said, done.stderr + done.stdout), done.stderr
+
+
+def test_a_config_of_another_command(tmp_path):
+  done = _call(tmp_path, "--config.train=mine.py:train", config="demo")
+  assert done.returncode == 2 and "give --config=audit or" in done.stderr
 
 
 def test_records_by_index_or_by_order():
