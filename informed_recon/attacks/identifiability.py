@@ -35,7 +35,9 @@ MEMORY = 4e9  # bytes that J may take
 class View(NamedTuple):
   """What is seen of a release, and how finely."""
 
-  leaves: Sequence[str] = ()  # names or how they begin; none: all are seen
+  # Names such as "params/head/kernel", or parts of them such as "head"; none:
+  # all are seen.
+  leaves: Sequence[str] = ()
   # What the numbers are published in: a floating-point format of jax, or int8
   # with a scale for each array; None: they are not rounded.
   rounding: str | None = "float32"
@@ -171,15 +173,19 @@ def deviation(values: np.ndarray, view: View) -> np.ndarray:
 
 
 def _picked(names: Sequence[str], view: View) -> list[int]:
-  picked = [
-    i
-    for i, name in enumerate(names)
-    if not view.leaves
-    or any(name == a or name.startswith(f"{a}/") for a in view.leaves)
+  wanted = (view.leaves,) if isinstance(view.leaves, str) else view.leaves
+  if not wanted:
+    return list(range(len(names)))
+  found = [
+    {i for i, name in enumerate(names) if f"/{part}/" in f"/{name}/"}
+    for part in wanted
   ]
-  if not picked:
-    raise UserError(f"no leaf is called {view.leaves}; there are {names}")
-  return picked
+  for part, ids in zip(wanted, found):
+    if not ids:
+      raise UserError(
+        f"no leaf is called {part!r}; there are {', '.join(names)}"
+      )
+  return sorted(set().union(*found))
 
 
 def _judge(rows: np.ndarray, spread: np.ndarray, shape) -> Identifiability:

@@ -118,8 +118,13 @@ def test_layers_and_formats():
   assert said["all"].rms <= min(said["first"].rms, said["last"].rms)
   assert said["all"].rms < said["all, bfloat16"].rms < said["all, int8"].rms
   few = identifiability(
-    _train(), X[:2].astype(np.float32), {"v": View(("last/v",))}, spread=1.0
-  )["v"]
+    lambda x: {"params": _train()(x)},
+    X[:2].astype(np.float32),
+    {"v": View(("last/v",)), "last": View("last")},
+    spread=1.0,
+  )
+  assert few["last"].seen == 5  # any part of a name will do
+  few = few["v"]
   assert few.seen == 4 and few.unknowns == 6 and few.rank <= 4
   assert "fewer numbers are seen (4) than are unknown (6)" in few.message
 
@@ -171,7 +176,7 @@ def test_bad_input_is_one_line():
   seen = _train()
   for given, message in (
     (dict(x=X[0]), "must be real records"),
-    (dict(views={"a": View(("third",))}), "no leaf is called"),
+    (dict(views={"a": View(("first", "third"))}), "called 'third'.*last/v"),
     (dict(views={"a": View(rounding=None)}), "wants noise"),
     (dict(spread=np.array([1, np.inf, 1])), "spread must be"),
     (dict(seen=lambda x: jnp.sqrt(0 * x)), "no finite derivative"),
