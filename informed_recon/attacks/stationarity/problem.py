@@ -75,7 +75,7 @@ def check(loss, params, known_x, known_y, *, l2, labels, bounds) -> Problem:
       "params must be a pytree of floating-point arrays, at least one"
     )
   params = jax.tree.unflatten(tree, [a.astype(np.float64) for a in arrays])
-  if not np.ndim(l2) == 0 or not np.isfinite(l2) or l2 < 0:
+  if np.ndim(_numbers(l2, "l2")) or l2 < 0:
     raise UserError(f"l2 must be a finite number of at least 0, got {l2}")
   low, high = (-np.inf, np.inf) if bounds is None else bounds
   if not low < high:

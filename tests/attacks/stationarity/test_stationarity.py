@@ -149,6 +149,7 @@ def test_a_real_response():
     (dict(known_x=np.full((3, 64), np.nan)), "known_x must be finite"),
     (dict(known_y=Y[:3]), "known_y must have a label"),
     (dict(l2=-1.0), "l2 must be"),
+    (dict(l2="1"), "l2 must hold numbers"),
     (dict(bounds=(1.0, 0.0)), "bounds must be"),
     (dict(labels=[]), "labels must"),
     (dict(params={}), "params must be"),
