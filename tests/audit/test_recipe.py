@@ -96,3 +96,77 @@ def test_another_kind_of_model_is_refused():
   for model in ("mlp", _Layers(nnx.Rngs(0))):
     with pytest.raises(UserError, match="model must be"):
       doors.recipe(model, optax.sgd(0.1), steps=1)
+  with pytest.raises(UserError, match="optimizer must be"):
+    doors.recipe(_plain(), 0.1, steps=1)
+  for given in (dict(steps=1.5), dict(steps=0), dict(steps=1, batch_size=0.5)):
+    with pytest.raises(UserError, match="recipe wants whole numbers"):
+      doors.recipe(_plain(), optax.sgd(0.1), **given)
+
+
+@pytest.mark.parametrize(
+  "labels, message",
+  [
+    (lambda y: y + 10, r"whole numbers in \[0, 2\), got 10..11"),
+    (lambda y: y - 1, r"whole numbers in \[0, 2\), got -1..0"),
+    (lambda y: y[:, None], r"labels of shape \(24, 1\) do not go with"),
+    (lambda y: np.eye(2, dtype=int)[y], r"labels of shape \(24, 2\) do not"),
+    (lambda y: y.astype(float), r"y is float32 .*\(24, 2\): cast y to int"),
+  ],
+)
+def test_labels_that_do_not_go_with_the_outputs(labels, message):
+  x, y = _rows(real=False)
+  train = doors.recipe(_plain(), optax.sgd(0.1), steps=1)
+  with pytest.raises(UserError, match=message):
+    doors.audit(train, x, labels(y), records=[1])
+
+
+class _Dropping(nn.Module):
+  @nn.compact
+  def __call__(self, x):
+    x = nn.Dropout(0.5, deterministic=False)(x)
+    return nn.Dense(2, kernel_init=nn.initializers.zeros)(x)
+
+
+class _DroppingLayers(nnx.Module):
+  def __init__(self, rngs):
+    self.first = nnx.Dropout(0.5, rngs=rngs)
+    self.second = nnx.Dropout(0.5, rngs=rngs)
+    zeros = nnx.initializers.zeros
+    self.last = nnx.Linear(10, 2, kernel_init=zeros, rngs=rngs)
+
+  def __call__(self, x):
+    return self.last(jnp.hstack([self.first(x), self.second(x)]))
+
+
+@pytest.mark.parametrize("model", [_Dropping(), _DroppingLayers])
+def test_dropout_is_drawn_anew_each_step(model):
+  x, y = np.ones((1, 5), np.float32), np.zeros(1, int)
+
+  def kernels(seed, steps):
+    train = doors.recipe(model, optax.sgd(1.0), steps=steps)
+    end = train(jax.random.key(seed), x, y)
+    return next(a for a in jax.tree.leaves(end) if a.ndim == 2)[:, 0]
+
+  one = kernels(0, 1)  # 0 where the first step dropped a feature
+  assert 0 < (one != 0).sum() < len(one)
+  assert (kernels(0, 12) != 0).all()  # later steps dropped others
+  np.testing.assert_array_equal(one, kernels(0, 1))
+  assert any(((kernels(s, 1) != 0) != (one != 0)).any() for s in range(1, 4))
+  if len(one) == 10:  # two layers do not draw the same
+    assert ((one[:5] != 0) != (one[5:] != 0)).any()
+
+
+class _Normalising(nn.Module):
+  @nn.compact
+  def __call__(self, x):
+    return nn.Dense(2)(nn.BatchNorm(use_running_average=False)(x))
+
+
+def test_batch_statistics_are_refused():
+  x, y = _rows(real=False)
+  with pytest.raises(UserError, match="keeps batch_stats beside.*yourself"):
+    train = doors.recipe(_Normalising(), optax.sgd(0.1), steps=1)
+    doors.audit(train, x, y, records=[1])
+  with pytest.raises(UserError, match="keeps BatchStat beside"):
+    make = lambda rngs: nnx.BatchNorm(5, rngs=rngs)  # noqa: E731
+    doors.recipe(make, optax.sgd(0.1), steps=1)
