@@ -1,6 +1,7 @@
 """The audit of a training function."""
 
 import dataclasses
+import numbers
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -86,18 +87,22 @@ def audit(
   Raises:
     UserError: arguments that cannot be audited; one line says why.
   """
-  variants = variants or {}
+  variants = {} if variants is None else variants
+  _check(train, variants, guarantee)
+  deadline = deadline_of(minutes, 1 + len(variants))
   share = minutes and minutes / (1 + len(variants))
-  deadline = deadline_of(share)
   x, y = frames.check(x, y)
   key = jax.random.key(0) if key is None else key
   declared = guarantee and statement.proven(guarantee, len(x))
   frame = frames.make(x, y)
   training = prepare(train, key, x, y, frame, key_known)
-  value = None
-  if loss is not None:
+  value = worth = None
+  if loss is not None or score is not None:
     params = released(train, key, x, y)
-    value = np.array([float(loss(params, *pair)) for pair in zip(x, y)])
+    if loss is not None:
+      value = losses(loss, params, x, y)
+    if score is not None:  # what cannot be scored says so before the search
+      worth = _number("score", score, params)
   chosen = choose(records, frame.pack(x, y), minutes, value)
   found = attack(training, frame, x, y, chosen, deadline, workdir=workdir)
   facts, table = found.facts, None
@@ -107,7 +112,9 @@ def audit(
     facts = dict(facts, proven=proven, figures=figures)
 
   def scored(train, x, y) -> float:
-    return np.nan if score is None else float(score(released(train, key, x, y)))
+    if score is None:
+      return np.nan
+    return _number("score", score, released(train, key, x, y))
 
   def search(train, x, y, records) -> pd.DataFrame:
     asked = dict(records=records, minutes=share, workdir=workdir)
@@ -117,18 +124,69 @@ def audit(
     table = remedies.compare(found.table, train, variants, x, y, search, scored)
     facts = statement.with_remedies(facts, table)
   noise = facts["figures"].get("output_noise")
-  if score is not None and noise:
-    params = released(train, key, x, y)
+  if worth is not None and noise:
     noisy = remedies.score_with_noise(params, noise, score)
-    facts = statement.with_cost(facts, float(score(params)), noisy)
+    facts = statement.with_cost(facts, worth, noisy)
   return dataclasses.replace(found, facts=facts, remedies=table)
 
 
-def deadline_of(minutes: float | None) -> float:
-  """The time of `time.monotonic` when so many minutes are over; None: never."""
-  if minutes is not None and not minutes > 0:
-    raise UserError(f"minutes must be above 0, got {minutes}")
-  return time.monotonic() + 60 * (minutes or np.inf)
+def _check(train, variants, guarantee) -> None:
+  """Refuses arguments of another kind before anything is trained."""
+  if not callable(train):
+    raise UserError(
+      f"train must be a function (key, x, y) -> parameters, got {train!r}"
+    )
+  if not isinstance(variants, Mapping):
+    raise UserError(
+      'variants must be named, such as {"half the steps": train}, got a '
+      f"{type(variants).__name__}"
+    )
+  for name, variant in variants.items():
+    of_more = isinstance(variant, tuple) and len(variant) == 3
+    if not callable(variant[0] if of_more else variant):
+      raise UserError(
+        f"the variant {name!r} must be a function (key, x, y) -> parameters, "
+        "or (train, x, y)"
+      )
+  if not isinstance(guarantee, statement.Guarantee | None):
+    raise UserError(
+      "guarantee must be a Guarantee(noise_multiplier, sampling_probability, "
+      f"steps), got a {type(guarantee).__name__}"
+    )
+
+
+def deadline_of(minutes: float | None, parts: int = 1) -> float:
+  """The time of `time.monotonic` when the first of equal parts of so many
+  minutes is over; None: never."""
+  if minutes is None:
+    return np.inf
+  if not isinstance(minutes, numbers.Real) or not minutes > 0:
+    raise UserError(f"minutes must be a number above 0, got {minutes!r}")
+  return time.monotonic() + 60 * minutes / parts
+
+
+def losses(loss: Callable, params, x, y) -> np.ndarray:
+  """(n,) of each record at the release."""
+  found = np.array([_number("loss", loss, params, *pair) for pair in zip(x, y)])
+  if np.isnan(found).any():
+    raise UserError(f"loss of record {int(np.isnan(found).argmax())} is NaN")
+  return found
+
+
+def _number(name: str, function: Callable, *given) -> float:
+  """What a function of the user's says of a release."""
+  try:
+    value = function(*given)
+  except Exception as error:  # whatever a user's code may raise
+    raise UserError(f"{name} failed on the release: {line(error)}") from error
+  try:
+    return float(value)
+  except (TypeError, ValueError):
+    kind = type(value).__name__
+    shape = f" of shape {value.shape}" if hasattr(value, "shape") else ""
+    raise UserError(
+      f"{name} must return one number, got {kind}{shape}"
+    ) from None
 
 
 def attack(

@@ -52,6 +52,10 @@ def _own_adam(key, x, y, steps=60):
   return jax.lax.scan(step, (params, zero, zero), jnp.arange(steps))[0][0]
 
 
+def _start(key, x, y):
+  return x.mean(0)
+
+
 @pytest.fixture(scope="module")
 def moons():
   x, y = _moons()
@@ -215,6 +219,15 @@ def test_a_release_that_the_recipe_does_not_explain(moons):
     (dict(records="best"), "must be indices"),
     (dict(records="highest_loss"), "wants loss"),
     (dict(minutes=0), "above 0"),
+    (dict(minutes="5"), "minutes must be a number above 0, got '5'"),
+    (dict(train=None), "train must be a function"),
+    (dict(variants=[_own_adam]), "variants must be named"),
+    (dict(variants={"half": 3}), "variant 'half' must be a function"),
+    (dict(guarantee=(1, 1.0, 10)), "guarantee must be a Guarantee"),
+    (dict(loss=lambda p, x, y: x), r"loss must return one.*shape \(2,\)"),
+    (dict(loss=lambda p, x, y: np.nan), "loss of record 0 is NaN"),
+    (dict(loss=lambda p, x, y: p["w"]), "loss failed on the release"),
+    (dict(score=lambda p: "x"), "score must return one number, got str"),
     (dict(x=np.zeros((40, 2)) * np.nan), "not finite"),
     (dict(train=lambda key, x, y: "weights"), "pytree"),
     (dict(train=lambda key, x, y: x.missing), "failed on its own"),
@@ -222,7 +235,7 @@ def test_a_release_that_the_recipe_does_not_explain(moons):
 )
 def test_bad_input_is_one_line(change, message):
   x, y = _moons()
-  given = dict(train=_own_adam, x=x, y=y) | change
+  given = dict(train=_start, x=x, y=y) | change
   with pytest.raises(UserError, match=message):
     doors.audit(given.pop("train"), given.pop("x"), given.pop("y"), **given)
 
