@@ -21,15 +21,20 @@ PICTURES = 6  # records shown
 class Audit:
   """The answer of `audit` and `audit_released`.
 
-  `table` has one row a record, in the units of the records:
+  `table` has one row a record; errors are mean squares over the features, each
+  in its spread (its scale in `frame`), which for images is their range:
     record: its index in x.
     label: its own label or response.
     attack: the attack that answered; "none" where no time was left.
-    mse: error of the answer, mean over the features.
+    ended: whether the search came to its end; what time cut short is shown, but
+      no verdict rests on it.
+    mse: error of the answer.
     oracle_mse: of the nearest other record, chosen by an oracle.
+    blind_mse: of the mean of the other records of its label, which needs no
+      model; of all others where the response is a real one.
     confident: vouched for, without knowledge of the record.
     label_found: the label the attack found.
-    error: the attack's own estimate, rms in scales of the features.
+    error: the attack's own estimate, the root mean square in spreads.
     residual: share of the record's influence that stays unexplained.
     influence: norm by which the release moves when a typical record takes the
       place of this one.
@@ -74,8 +79,8 @@ class Audit:
       high = float(done.oracle_mse.max()) or 1.0
       axis.plot([low, high], [low, high], color="#333333", ls=":", lw=1)
       axis.set(xscale="log", yscale="log")
-    axis.set_xlabel("error of the nearest other record (MSE)")
-    axis.set_ylabel("error of the reconstruction (MSE)")
+    axis.set_xlabel("error of the nearest other record (MSE in spreads)")
+    axis.set_ylabel("error of the reconstruction (MSE in spreads)")
     axis.legend(fontsize=8.5)
     return figure
 

@@ -350,10 +350,11 @@ def answer(
   table = _table(frame, x, y, chosen, found, attack, move)
   pictures = {i: f.x for i, f in found.items()}
   truth = {i: x[i] for i in pictures}
+  ended = [i for i, f in found.items() if f.ended]
   pair = None
-  if pictures:
-    d, ids = frame.features, list(pictures)
-    rows = [np.stack([a[i].ravel() for i in ids]) for a in (truth, pictures)]
+  if ended:
+    d = frame.features
+    rows = [np.stack([a[i].ravel() for i in ended]) for a in (truth, pictures)]
     pair = tuple(row / frame.scale[:d] for row in rows)
   facts = statement.facts(
     table, records=len(x), tried=tried, notes=notes, answers=pair
@@ -362,18 +363,28 @@ def answer(
 
 
 def _table(frame, x, y, chosen, found, attack, move) -> pd.DataFrame:
-  u = frame.pack(x, y)[:, : frame.features]
+  d = frame.features
+  u, labels = frame.pack(x, y)[:, :d], y.reshape(len(y), -1)
   rows = []
   for i, moved in zip(chosen.tolist(), move):
     one = found.get(i)
-    near = frames.nearest(u, i)
+    others = np.arange(len(u)) != i
+    alike = others & (labels == labels[i]).all(1)
+    blind = u[alike if frame.labels is not None and alike.any() else others]
+    wrong = np.nan
+    if one:
+      # In float64, for answers that are right to more digits than u has.
+      off = np.asarray(one.x, float).ravel() - np.asarray(x[i], float).ravel()
+      wrong = _square(off / frame.scale[:d])
     rows.append(
       dict(
         record=i,
         label=frames.numbers(y[i]),
         attack=attack if one else "none",
-        mse=_mse(one.x, x[i]) if one else np.nan,
-        oracle_mse=_mse(x[near], x[i]),
+        ended=bool(one and one.ended),
+        mse=wrong,
+        oracle_mse=_square(u[frames.nearest(u, i)] - u[i]),
+        blind_mse=_square(blind.mean(0, dtype=float) - u[i]),
         confident=one.confident if one else False,
         label_found=frames.numbers(one.y)
         if one and one.y is not None
@@ -386,5 +397,5 @@ def _table(frame, x, y, chosen, found, attack, move) -> pd.DataFrame:
   return pd.DataFrame(rows)
 
 
-def _mse(a, b) -> float:
-  return float(np.mean((np.asarray(a, float) - np.asarray(b, float)) ** 2))
+def _square(difference) -> float:
+  return float(np.mean(np.square(difference, dtype=float)))

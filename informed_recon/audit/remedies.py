@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
+from informed_recon.audit import statement
 from informed_recon.types import UserError
 
 MOST = 16  # records looked for after each training
@@ -37,8 +38,9 @@ def compare(
     score: (train, x, y) -> of its release, such as accuracy on test data.
 
   Returns:
-    Columns `remedy`, `searched`, `read_out` (vouched for), `nearer` (than any
-    other record), `mse` and `influence` (medians), `score`.
+    Columns `remedy`, `searched` (to the end), `read_out` (vouched for),
+    `nearer` (than any other record), `blind` (likewise, of guesses without the
+    model), `mse` and `influence` (medians), `score`.
 
   Raises:
     UserError: a variant that lacks the audit's records.
@@ -82,12 +84,14 @@ def score_with_noise(params: Any, noise: float, score: Callable) -> float:
 
 
 def _row(name: str, table: pd.DataFrame, score: float) -> dict:
-  done = table[table.mse.notna()]
+  done = table[table.ended]
+  near, blind = statement.nearer(done)
   return dict(
     remedy=name,
     searched=len(done),
     read_out=int(done.confident.sum()),
-    nearer=int((done.mse < done.oracle_mse).sum()),
+    nearer=near,
+    blind=blind,
     mse=float(done.mse.median()),
     influence=float(table.influence.median()),
     score=score,

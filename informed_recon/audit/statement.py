@@ -14,6 +14,7 @@ from informed_recon.types import UserError
 SECTIONS = ("tried", "measured", "proven", "combined", "remedies")
 LEVEL, KAPPA = 0.1, 0.01  # success to tolerate, and of a blind guess
 FPR = 0.01
+UNIT = "in squared spreads of the features, for images in squared ranges"
 
 
 class Guarantee(NamedTuple):
@@ -59,24 +60,32 @@ def facts(
     notes: what else was measured, one sentence each.
     answers: (M, d) records and reconstructions, in scales of the features.
   """
-  done = table[table.mse.notna()]
+  done = table[table.ended]
   count, sure = len(done), int(done.confident.sum())
-  nearer = int((done.mse < done.oracle_mse).sum())
+  short = int((table.attack != "none").sum()) - count
+  near, blind = nearer(done)
   measured = []
-  figures = dict(records=records, searched=count, vouched_for=sure)
+  figures = dict(
+    records=records, searched=count, cut_short=short, vouched_for=sure
+  )
   if count:
     measured += [
       f"{sure} of {count} records were read out, and vouched for by the "
       f"attack itself {_interval(sure, count)}.",
-      f"{nearer} of {count} reconstructions are nearer to their record than "
-      f"any other record of the training set {_interval(nearer, count)}; "
-      f"median MSE {done.mse.median():.3g}, nearest other record "
-      f"{done.oracle_mse.median():.3g}.",
+      f"{near} of {count} reconstructions are nearer to their record than "
+      f"any other record of the training set {_interval(near, count)}; of the "
+      f"blind guesses, the mean of the other records of its label, {blind} "
+      "are.",
+      f"Median MSE {done.mse.median():.3g}, of the nearest other record "
+      f"{done.oracle_mse.median():.3g}, of the blind guess "
+      f"{done.blind_mse.median():.3g}: {UNIT}.",
     ]
     figures |= dict(
-      nearer_than_oracle=nearer,
+      nearer_than_oracle=near,
+      blind_nearer_than_oracle=blind,
       mse_median=float(done.mse.median()),
       oracle_mse_median=float(done.oracle_mse.median()),
+      blind_mse_median=float(done.blind_mse.median()),
     )
   if sure:
     worst = float(done.mse[done.confident].max())
@@ -109,7 +118,7 @@ def facts(
     )
     figures |= dict(influence_max=float(influence.max()), output_noise=noise)
   return dict(
-    verdict=_verdict(count, sure, nearer, records),
+    verdict=_verdict(count, short, sure, near, blind, records),
     tried=list(tried),
     measured=measured + list(notes),
     proven=[
@@ -120,6 +129,15 @@ def facts(
     combined=combined or ["Nothing."],
     remedies=["None was measured (variants=)."],
     figures=figures,
+  )
+
+
+def nearer(done: pd.DataFrame) -> tuple[int, int]:
+  """How many answers, and how many guesses without the model, are nearer to
+  their record than any other record is."""
+  return tuple(
+    int((done[column] < done.oracle_mse).sum())
+    for column in ("mse", "blind_mse")
   )
 
 
@@ -173,10 +191,10 @@ def with_remedies(facts: Mapping, table: pd.DataFrame) -> dict:
     lines.append(
       f"{row.remedy}: {row.read_out} of {row.searched} read out "
       f"{_interval(row.read_out, row.searched)}, {row.nearer} nearer than any "
-      f"other record, median MSE {row.mse:.3g}, median influence "
-      f"{row.influence:.3g}{score}."
+      f"other record (blind guesses: {row.blind}), median MSE {row.mse:.3g}, "
+      f"median influence {row.influence:.3g}{score}."
       if row.searched
-      else f"{row.remedy}: no record was searched for."
+      else f"{row.remedy}: no search came to its end."
     )
   rows = table.astype(object).where(table.notna(), None).to_dict("records")
   figures = dict(facts["figures"], remedies=rows)
@@ -193,7 +211,15 @@ def with_cost(facts: Mapping, score: float, noisy: float) -> dict:
   return dict(facts, combined=[*facts["combined"], line], figures=figures)
 
 
-def _verdict(count: int, sure: int, nearer: int, records: int) -> str:
+def _verdict(
+  count: int, short: int, sure: int, near: int, blind: int, records: int
+) -> str:
+  if short and not count:
+    begun = "search begun was" if short == 1 else "searches begun were"
+    return (
+      f"No verdict: the {short} {begun} cut short by time; give it more "
+      "minutes."
+    )
   if not count:
     return f"No verdict: none of {records} records could be searched for."
   if sure:
@@ -201,10 +227,10 @@ def _verdict(count: int, sure: int, nearer: int, records: int) -> str:
       f"Records can be read out of this release: {sure} of {count} searched "
       f"(of {records}) were, by an adversary who knows all the others."
     )
-  if nearer:
+  if intervals.clopper_pearson(near, count)[0] > blind / count:
     return (
-      f"No record is vouched for; {nearer} of {count} reconstructions are "
-      "nearer to their record than any other record is."
+      f"No record is vouched for; {near} of {count} reconstructions are nearer "
+      f"to their record than any other record is, of blind guesses {blind}."
     )
   return (
     f"None of {count} records (of {records}) was read out. That proves nothing "

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from informed_recon import audit as doors
-from informed_recon.audit import choice, simulated
+from informed_recon.audit import choice, frame, simulated
 from informed_recon.types import UserError
 
 
@@ -70,6 +70,34 @@ def test_a_table_of_wild_scales_is_read_out(moons):
     wrong = (found.reconstructions[i] - x[i]) / x.std(0)
     assert np.abs(wrong).max() < 0.05
   assert set(found.table.columns) >= {"label", "attack", "mse", "oracle_mse"}
+
+
+def test_errors_are_in_spreads_all_of_them(moons):
+  """One unit for the answer, the nearest record and a blind guess: in the
+  columns' own the first one, of 100, would be all that counts."""
+  x, y, found = moons
+  spread = frame.make(x, y).scale
+  for row in found.table.itertuples():
+    square = np.mean(((x - x[row.record]) / spread) ** 2, 1)
+    square[row.record] = np.inf
+    answer = (found.reconstructions[row.record] - x[row.record]) / spread
+    alike = (y == row.label) & np.isfinite(square)
+    blind = (x[alike].mean(0) - x[row.record]) / spread
+    assert row.mse == pytest.approx(np.mean(answer**2))
+    assert row.oracle_mse == pytest.approx(square.min(), rel=1e-3)
+    assert row.blind_mse == pytest.approx(np.mean(blind**2), rel=1e-3)
+
+
+def test_no_headline_for_answers_that_need_no_model():
+  """Records that lie farther from each other than from their mean."""
+  x = np.random.default_rng(0).normal(size=(64, 30)) * np.geomspace(1, 1e3, 30)
+  found = doors.audit(
+    lambda key, x, y: jnp.ones(5), x, np.arange(64) % 2, records=[1, 2, 3, 4]
+  )
+  figures = found.facts["figures"]
+  assert figures["nearer_than_oracle"] == 4
+  assert figures["blind_nearer_than_oracle"] == 4
+  assert "None of 4 records" in found.facts["verdict"]
 
 
 def test_the_answer_can_be_filed(moons, tmp_path):

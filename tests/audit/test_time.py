@@ -77,6 +77,22 @@ def test_an_interrupt_leaves_what_there_is(tmp_path, monkeypatch):
   assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_what_time_cut_short_gives_no_verdict(monkeypatch):
+  def search(training, frame, x, y, chosen, *_):
+    for i, ended in zip(chosen, done):
+      yield i, Found(x[i] + 9, y[i], 0.5, np.nan, False, ended)
+
+  monkeypatch.setattr(simulated, "search", search)
+  done = [False]
+  verdict = doors.audit(train, X, Y, records=[3]).facts["verdict"]
+  assert verdict.startswith("No verdict: the 1 search begun was cut short")
+  done = [False, True, False]
+  found = doors.audit(train, X, Y, records=[3, 20, 31])
+  assert list(found.table.ended) == [False, True, False]
+  assert "None of 1 records" in found.facts["verdict"]
+  assert found.facts["figures"]["cut_short"] == 2
+
+
 def test_an_interrupt_while_records_are_left_out(monkeypatch):
   def bar(blocks, *_, **__):
     yield from list(blocks)[:1]
