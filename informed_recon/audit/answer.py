@@ -15,6 +15,21 @@ from informed_recon.storage import files
 from informed_recon.types import UserError
 
 PICTURES = 6  # records shown
+LEGEND = {  # of the table's columns, on the page
+  "ended": "the search came to its end; no verdict rests on one cut short.",
+  "mse": f"mean square error of the answer, {statement.UNIT}.",
+  "oracle_mse": "that of the nearest other record, in the same unit.",
+  "blind_mse": "that of the mean of the other records of the label, a guess "
+  "without the model.",
+  "confident": "vouched for by the attack, which does not know the record.",
+  "error": "the attack's own estimate of its root mean square error, in "
+  "spreads (images: in ranges).",
+  "residual": "share of the record's influence that the answer leaves "
+  "unexplained: 0 is all explained.",
+  "influence": "distance in the parameters by which the release moves when a "
+  "typical record takes the place of this one.",
+}
+MISSING = {"mse": "not searched", "influence": "not measured"}  # on the page
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,7 +144,11 @@ class Audit:
       sections=statement.SECTIONS,
       images=images,
       header=list(exposed.columns),
-      rows=[[_cell(v) for v in row] for row in exposed.itertuples(index=False)],
+      rows=[
+        [_cell(*cell) for cell in row.items()]
+        for row in exposed.to_dict("records")
+      ],
+      legend=LEGEND,
     )
     files.write_text(path, html)
     self.to_json(path.with_suffix(".json"))
@@ -142,7 +161,9 @@ def _path(path) -> pathlib.Path:
   return path
 
 
-def _cell(value) -> str:
+def _cell(column: str, value) -> str:
+  if value is None or value != value:
+    return MISSING.get(column, "–")
   if isinstance(value, (bool, np.bool_)):
     return "yes" if value else "no"
   return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -31,6 +31,14 @@ REPEATS = 0.01  # of the influence: training repeats itself when traced
 # Trainings that the search for a record and its check take, typically, beside
 # one for each unknown, for the Jacobian. Measured at 64 features and 10 labels.
 PASSES = 700
+# What to do where shadow models are all that a function allows.
+STRONGER = (
+  "Only a weak attack was possible: that it fails says little. The strong "
+  "ones: attacks.sklearn.audit for a model of scikit-learn, "
+  "attacks.convex.reconstruct for published coefficients, "
+  "audit_released(loss=, l2=) for a loss that jax can differentiate, of a "
+  "model trained to convergence."
+)
 INTERRUPTED = "The audit was interrupted."
 
 
@@ -322,6 +330,8 @@ def _shadowed(training, frame, x, y, chosen, deadline, tried, notes) -> dict:
     "its own, trained on these fewer records"
     + (", and a key of its own." if training.secret else ".")
   )
+  if not training.simulate:
+    tried.append(STRONGER)
   if shadowed.interrupted:
     notes.append(INTERRUPTED)
   answers = {}

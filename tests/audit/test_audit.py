@@ -105,7 +105,8 @@ def test_the_answer_can_be_filed(moons, tmp_path):
   for part in ("Tried", "Measured", "Proven", "Combined"):
     assert part in found.statement
   found.report(tmp_path / "page.html")
-  assert "Risk statement" in (tmp_path / "page.html").read_text()
+  page = (tmp_path / "page.html").read_text()
+  assert "Risk statement" in page and "<b>oracle_mse</b>" in page
   said = json.loads((tmp_path / "page.json").read_text())
   assert len(said["records"]) == 5
   found.to_csv(tmp_path / "table.csv")
@@ -220,6 +221,7 @@ def test_a_function_that_can_only_be_called():
 
   found = doors.audit(train, x, y, key=0, records=[1, 2, 3])
   assert "cannot be traced" in found.statement
+  assert "attacks.sklearn.audit" in found.statement
   assert set(found.table.attack) == {"shadow_ridge"}
   assert not found.table.confident.any()
 

@@ -71,10 +71,13 @@ def test_an_interrupt_leaves_what_there_is(tmp_path, monkeypatch):
   monkeypatch.setattr(simulated, "search", search)
   found = doors.audit(train, X, Y, records=[3, 20, 31], workdir=tmp_path)
   assert list(found.table.attack) == ["simulation", "none", "none"]
+  found.report(tmp_path / "page/a.html")
+  page = (tmp_path / "page/a.html").read_text()
+  assert page.count("<td>not searched</td>") == 2 and ">nan<" not in page
   assert "interrupted" in found.statement and "1 of 1 records" in str(
     found.statement
   )
-  assert len(list(tmp_path.iterdir())) == 1
+  assert len(list(tmp_path.glob("*.npz"))) == 1
 
 
 def test_what_time_cut_short_gives_no_verdict(monkeypatch):
