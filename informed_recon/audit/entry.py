@@ -42,6 +42,10 @@ STRONGER = (
 INTERRUPTED = "The audit was interrupted."
 
 
+class _NoTimeError(UserError):
+  """The simulation was possible, had there been time."""
+
+
 def audit(
   train: Train,
   x,
@@ -220,7 +224,7 @@ def attack(
     workdir: folder that keeps the answers, or None.
   """
   notes = [training.note] if training.note else []
-  tried, why = [], training.why
+  tried, why, hurried = [], training.why, False
   memory = memories.recall(workdir, training.theta, x, y, training.kind)
   found: dict[int, Found] = {}
   if training.simulate:
@@ -232,7 +236,7 @@ def attack(
       notes.append(INTERRUPTED)
       fallback = False
     except (UserError, MemoryError) as error:
-      why = str(error)
+      why, hurried = str(error), isinstance(error, _NoTimeError)
     except Exception as error:  # whatever a user's code may raise under vjp
       why = line(error)
     memories.keep(memory)
@@ -254,9 +258,8 @@ def attack(
         found = _shadowed(training, frame, x, y, chosen, deadline, tried, notes)
       except UserError as error:
         tried.append(f"Shadow models were impossible: {error}.")
-      return answer(
-        frame, x, y, chosen, found, "shadow_ridge", tried, notes, move
-      )
+      given = chosen, found, "shadow_ridge", tried, notes, move, hurried
+      return answer(frame, x, y, *given)
   return answer(frame, x, y, chosen, found, "simulation", tried, notes, move)
 
 
@@ -297,7 +300,7 @@ def _simulate(
   if not len(waiting):
     return ""
   if left < each:
-    return (
+    raise _NoTimeError(
       f"a record takes about {each / 60:.2g} minutes on this machine, and "
       f"{max(left, 0) / 60:.2g} were left; give it more minutes"
     )
@@ -342,7 +345,16 @@ def _shadowed(training, frame, x, y, chosen, deadline, tried, notes) -> dict:
 
 
 def answer(
-  frame, x, y, chosen, found, attack: str, tried, notes, move=None
+  frame,
+  x,
+  y,
+  chosen,
+  found,
+  attack: str,
+  tried,
+  notes,
+  move=None,
+  hurried=False,
 ) -> Audit:
   """The `Audit` of what one attack found.
 
@@ -354,6 +366,7 @@ def answer(
     notes: further sentences for the statement.
     move: (M,) norm by which the release moves without each chosen record; None:
       not measured.
+    hurried: whether a stronger attack was possible, had there been time.
   """
   if move is None:
     move = np.full(len(chosen), np.nan)
@@ -367,7 +380,12 @@ def answer(
     rows = [np.stack([a[i].ravel() for i in ended]) for a in (truth, pictures)]
     pair = tuple(row / frame.scale[:d] for row in rows)
   facts = statement.facts(
-    table, records=len(x), tried=tried, notes=notes, answers=pair
+    table,
+    records=len(x),
+    tried=tried,
+    notes=notes,
+    answers=pair,
+    hurried=hurried,
   )
   return Audit(table, pictures, truth, facts)
 

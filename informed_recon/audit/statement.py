@@ -50,6 +50,7 @@ def facts(
   tried: Sequence[str],
   notes: Sequence[str],
   answers: tuple[np.ndarray, np.ndarray] | None,
+  hurried: bool = False,
 ) -> dict:
   """All figures of the statement, as JSON values.
 
@@ -59,6 +60,7 @@ def facts(
     tried: what was done, one sentence each.
     notes: what else was measured, one sentence each.
     answers: (M, d) records and reconstructions, in scales of the features.
+    hurried: whether a stronger attack was possible, had there been time.
   """
   done = table[table.ended]
   count, sure = len(done), int(done.confident.sum())
@@ -118,7 +120,7 @@ def facts(
     )
     figures |= dict(influence_max=float(influence.max()), output_noise=noise)
   return dict(
-    verdict=_verdict(count, short, sure, near, blind, records),
+    verdict=_verdict(count, short, sure, near, blind, records, hurried),
     tried=list(tried),
     measured=measured + list(notes),
     proven=[
@@ -212,7 +214,13 @@ def with_cost(facts: Mapping, score: float, noisy: float) -> dict:
 
 
 def _verdict(
-  count: int, short: int, sure: int, near: int, blind: int, records: int
+  count: int,
+  short: int,
+  sure: int,
+  near: int,
+  blind: int,
+  records: int,
+  hurried: bool,
 ) -> str:
   if short and not count:
     begun = "search begun was" if short == 1 else "searches begun were"
@@ -231,6 +239,12 @@ def _verdict(
     return (
       f"No record is vouched for; {near} of {count} reconstructions are nearer "
       f"to their record than any other record is, of blind guesses {blind}."
+    )
+  if hurried:
+    return (
+      "No verdict: there was no time for the attack that simulates the "
+      f"training; give it more minutes. Shadow models read out none of {count} "
+      "records."
     )
   return (
     f"None of {count} records (of {records}) was read out. That proves nothing "
