@@ -8,8 +8,10 @@ import jax
 import numpy as np
 
 from informed_recon.attacks import convex, stationarity
+from informed_recon.attacks.stationarity import problem
 from informed_recon.audit import entry, weights
 from informed_recon.audit import frame as frames
+from informed_recon.audit import optimum as at
 from informed_recon.audit.answer import Audit
 from informed_recon.audit.choice import choose
 from informed_recon.audit.simulated import Found
@@ -82,6 +84,9 @@ def audit_released(
   frame, tried, found = frames.make(x, y), [], None
   value = None
   if loss is not None:
+    stated = problem.check(
+      loss, params, x, y, l2=l2 or 0.0, labels=frame.labels, bounds=None
+    )
     value = np.array([float(loss(params, *pair)) for pair in zip(x, y)])
   chosen = choose(records, frame.pack(x, y), minutes, value)
   if train is None:
@@ -120,8 +125,8 @@ def audit_released(
         f"{gap:.3g} from the release, whose norm is "
         f"{np.linalg.norm(theta):.3g}."
       )
-  if loss is not None and l2:
-    return _stationary(params, frame, x, y, chosen, deadline, loss, l2, tried)
+  if loss is not None and l2 is not None:
+    return _stationary(stated, frame, x, y, chosen, deadline, tried)
   if head is not None:
     return _closed_form(head, x, y, chosen, tried)
   tried.append(
@@ -132,9 +137,12 @@ def audit_released(
   return entry.answer(frame, x, y, chosen, {}, "none", tried, [])
 
 
-def _stationary(params, frame, x, y, chosen, deadline, loss, l2, tried):
+def _stationary(stated, frame, x, y, chosen, deadline, tried):
   """Each chosen record from the gradient that is missing at the release."""
-  found = {}
+  found, optimum = {}, at.of_loss(stated)
+  if not optimum.reached:
+    tried.append(f"Stationarity was impossible. {optimum.said}")
+    return entry.answer(frame, x, y, chosen, found, "none", tried, [])
   for i in chosen.tolist():
     if found and time.monotonic() > deadline:
       break
@@ -143,18 +151,19 @@ def _stationary(params, frame, x, y, chosen, deadline, loss, l2, tried):
     if frame.bounds:
       bounds = (0.0, float(frame.scale[0]))
     one = stationarity.reconstruct(
-      loss,
-      params,
+      stated.loss,
+      stated.params,
       x[others],
       y[others],
-      l2=l2,
+      l2=stated.l2,
       labels=frame.labels,
       bounds=bounds,
     )
     found[i] = _answered(one, x.shape[1:], frame.scale[: frame.features])
   tried.append(
     f"Stationarity: the gradient missing at the release, for {len(found)} of "
-    f"{len(chosen)} chosen records; training is not run, and no key is needed."
+    f"{len(chosen)} chosen records; training is not run, and no key is needed. "
+    f"{optimum.said}"
   )
   return entry.answer(frame, x, y, chosen, found, "stationarity", tried, [])
 
@@ -176,7 +185,11 @@ def _closed_form(head: Head, x, y, chosen, tried):
       f"head.features must map the {len(x)} records to (n, d), got "
       f"{features.shape}"
     )
-  found = {}
+  found, frame = {}, frames.make(features, y)
+  optimum = at.of_head(head, features, y)
+  if not optimum.reached:
+    tried.append(f"The closed form was impossible. {optimum.said}")
+    return entry.answer(frame, features, y, chosen, found, "none", tried, [])
   for i in chosen.tolist():
     others = np.delete(np.arange(len(x)), i)
     one = convex.reconstruct(
@@ -191,9 +204,8 @@ def _closed_form(head: Head, x, y, chosen, tried):
     found[i] = _answered(one, features.shape[1:], np.ones(features.shape[1]))
   tried.append(
     f"Closed form of the last layer, for {len(found)} records: what is found "
-    "are features, and mse and oracle_mse are theirs."
+    f"are features, and mse and oracle_mse are theirs. {optimum.said}"
   )
-  frame = frames.make(features, y)
   return entry.answer(
     frame, features, y, chosen, found, "closed_form", tried, []
   )

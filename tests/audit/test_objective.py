@@ -4,11 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
 from informed_recon.audit import released
 from informed_recon.training import stationary
+from informed_recon.types import UserError
 
 _x, _y = load_digits(return_X_y=True)
 _pick = np.flatnonzero(_y < 3)[:60]
@@ -44,6 +46,11 @@ def test_records_from_the_objective_alone():
     params, X, Y, loss=loss, l2=2 * L2, records=[3]
   )
   assert not wrong.table.confident.any()
+  assert "No verdict" in wrong.statement and "l2" in wrong.statement
+  exact = released.audit_released(params, X, Y, loss=loss, l2=0, records=[3])
+  assert "Stationarity was impossible" in exact.statement  # 0 is a value of l2
+  with pytest.raises(UserError, match="params must be"):
+    released.audit_released({}, X, Y, loss=loss, l2=L2, records=[3])
 
 
 def test_features_from_a_convex_head():
@@ -58,3 +65,8 @@ def test_features_from_a_convex_head():
   )
   assert found.table.confident.any()
   assert (found.table.mse[found.table.confident] < 1e-8).all()
+  wrong = released.audit_released(
+    dict(w=model.coef_), X, Y, head=head._replace(l2=0.1), records=[0]
+  )
+  assert "No verdict" in wrong.statement
+  assert "typical records" in wrong.statement
