@@ -1,5 +1,6 @@
 """The audit of weights that are already there."""
 
+import collections
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -7,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from informed_recon.attacks import convex, stationarity
+from informed_recon.attacks import convex, sklearn, stationarity
 from informed_recon.attacks.stationarity import problem
 from informed_recon.audit import entry, weights
 from informed_recon.audit import frame as frames
@@ -56,9 +57,11 @@ def audit_released(
       records plus (l2 / 2) ‖params‖², trained to convergence, however that was
       done (`attacks.stationarity`).
     head: a convex last layer; the features of a record are read in closed form.
+  A fitted scikit-learn estimator states its objective itself: its records are
+  read in closed form (`attacks.sklearn`), and nothing else is tried.
 
   Args:
-    params: a pytree, or the path of a file for `load`.
+    params: a pytree, the path of a file for `load`, or a fitted estimator.
     x: (n, ...) all training records.
     y: (n, ...) their labels or responses.
     train: (key, x, y) -> parameters of the same structure.
@@ -82,6 +85,9 @@ def audit_released(
   if isinstance(params, str) or hasattr(params, "__fspath__"):
     params = weights.load(params)
   frame, tried, found = frames.make(x, y), [], None
+  if hasattr(params, "predict"):
+    chosen = choose(records, frame.pack(x, y), minutes)
+    return _fitted(params, frame, x, y, chosen, deadline)
   value = None
   if loss is not None:
     stated = problem.check(
@@ -175,6 +181,28 @@ def _answered(one: Reconstruction, shape, scale) -> Found:
     error = float(np.sqrt(np.mean((np.ravel(one.error) / scale) ** 2)))
   sure = bool(one.identifiable and one.checked)
   return Found(np.reshape(one.x, shape), one.y, one.residual, error, sure)
+
+
+def _fitted(estimator, frame, x, y, chosen, deadline):
+  """Each chosen record from the optimum of an estimator of scikit-learn."""
+  found, why = {}, collections.Counter()
+  for i in chosen.tolist():
+    if found and time.monotonic() > deadline:
+      break
+    others = np.delete(np.arange(len(x)), i)
+    one = sklearn.reconstruct(estimator, x[others], y[others])
+    found[i] = _answered(one, x.shape[1:], frame.scale[: frame.features])
+    if not found[i].confident:
+      why[one.message] += 1
+  tried = [
+    f"Closed form of {type(estimator).__name__}, for {len(found)} of "
+    f"{len(chosen)} chosen records; training is not run."
+  ]
+  notes = [
+    f"Not vouched for, {count} of {len(found)} records: {reason}."
+    for reason, count in why.most_common(1)
+  ]
+  return entry.answer(frame, x, y, chosen, found, "closed_form", tried, notes)
 
 
 def _closed_form(head: Head, x, y, chosen, tried):

@@ -1,12 +1,14 @@
 """A release whose objective is known, and one whose head is convex."""
 
+import warnings
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from sklearn.datasets import load_digits
-from sklearn.linear_model import LogisticRegression
+from sklearn.datasets import load_diabetes, load_digits
+from sklearn.linear_model import LogisticRegression, Ridge
 
 from informed_recon.audit import released
 from informed_recon.training import stationary
@@ -70,3 +72,15 @@ def test_features_from_a_convex_head():
   )
   assert "No verdict" in wrong.statement
   assert "typical records" in wrong.statement
+
+
+def test_a_fitted_estimator_states_its_objective_itself():
+  x, y = load_diabetes(return_X_y=True)
+  found = released.audit_released(Ridge().fit(x, y), x, y, records=[0, 7])
+  assert found.table.confident.all() and (found.table.mse < 1e-12).all()
+  early = LogisticRegression(max_iter=3).fit(X, Y)
+  with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    lost = released.audit_released(early, X, Y, records=[0])
+  assert not lost.table.confident.any()
+  assert "Not vouched for, 1 of 1 records" in lost.statement
