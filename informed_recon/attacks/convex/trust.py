@@ -43,7 +43,8 @@ RANGES = 10.0
 UNCHECKED = (
   "not checked: any weights of such a model lead to some record, so that this "
   "one is right only if they are at the optimum of the objective stated here "
-  "(weights given to the fit, for one, do not show)"
+  "(weights given to the fit do not show, nor does a known record that is "
+  "wrong)"
 )
 
 

@@ -33,7 +33,8 @@ def reconstruct_network(
   Both are stationary points of the mean loss over their records plus
   (l2 / 2) ‖params‖². Where `after` was trained on from `before` the public
   records' sampling errors nearly cancel; two trainings that ended in
-  different basins give an answer of large error.
+  different basins give an answer of large error. Which model is which is taken
+  on trust.
 
   Args:
     loss: `loss(params, x, y)`, the loss () of one record.
