@@ -48,7 +48,8 @@ class Audit:
     blind_mse: of the mean of the other records of its label, which needs no
       model; of all others where the response is a real one.
     confident: vouched for, without knowledge of the record.
-    label_found: the label the attack found.
+    label_found: the label the attack found; None where others explain the
+      release as well, and the features alone are vouched for.
     error: the attack's own estimate, the root mean square in spreads.
     residual: share of the record's influence that stays unexplained.
     influence: norm by which the release moves when a typical record takes the

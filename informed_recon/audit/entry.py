@@ -251,6 +251,12 @@ def attack(
       "explains the release."
       + (f" Time cut {short} of them short." if short else "")
     )
+    untold = sum(one.confident and not one.told for one in found.values())
+    if untold:
+      notes.append(
+        f"The release does not tell the label of {untold} records: another one "
+        "explains it as well. Their features alone are vouched for."
+      )
   elif why:
     tried.append(f"Simulation was impossible: {why}.")
     if fallback:
@@ -415,7 +421,7 @@ def _table(frame, x, y, chosen, found, attack, move) -> pd.DataFrame:
         blind_mse=_square(blind.mean(0, dtype=float) - u[i]),
         confident=one.confident if one else False,
         label_found=frames.numbers(one.y)
-        if one and one.y is not None
+        if one and one.y is not None and one.told
         else None,
         error=one.error if one else np.nan,
         residual=one.residual if one else np.nan,

@@ -30,6 +30,18 @@ class Frame(NamedTuple):
   def features(self) -> int:
     return int(np.prod(self.shape, dtype=int))
 
+  @property
+  def limits(self) -> tuple[float, float]:
+    """The bounds of u, infinite where there are none."""
+    return self.bounds or (-np.inf, np.inf)
+
+  def others(self, label) -> np.ndarray:
+    """The labels to try but this one; none for real responses."""
+    if self.labels is None:
+      return np.empty((0, *self.response), np.float32)
+    flat = self.labels.reshape(len(self.labels), -1)
+    return self.labels[(flat != np.ravel(label)).any(1)]
+
   def pack(self, x, y) -> np.ndarray:
     """Records (m, *shape), (m, *response) -> (m, len(center)) float32."""
     rows = np.asarray(x, np.float64).reshape(len(x), -1)
@@ -145,7 +157,7 @@ class Starts(NamedTuple):
   def _moved(self, u: np.ndarray, rng) -> np.ndarray:
     """Every coordinate moved by NUDGE, to where it may be."""
     step = NUDGE * rng.choice([-1, 1], u.shape)
-    low, high = self.frame.bounds or (-np.inf, np.inf)
+    low, high = self.frame.limits
     step = np.where((u + step < low) | (u + step > high), -step, step)
     return np.asarray(u + step, np.float32)
 

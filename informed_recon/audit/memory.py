@@ -80,7 +80,7 @@ def _plain(value):
 
 
 def _digest(theta, x, y, kind: str) -> str:
-  state = hashlib.sha256(f"{kind} {SEARCH}".encode())
+  state = hashlib.sha256(f"{kind} {SEARCH} {Found._fields}".encode())
   for a in (theta, x, y):
     state.update(f"{a.shape} {a.dtype}".encode())
     state.update(np.ascontiguousarray(a).tobytes())

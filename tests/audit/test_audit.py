@@ -213,6 +213,49 @@ def test_a_sign_that_training_does_not_see_is_not_vouched_for():
   assert not found.table.confident.any()
 
 
+@pytest.mark.parametrize(
+  "of_label, told",
+  [
+    (lambda x, y: x, 0),  # training ignores the label
+    (lambda x, y: y[:, None] == 2, 2),  # one class against all others
+    (lambda x, y: 0.3 * y[:, None], 4),
+  ],
+)
+def test_a_label_that_training_does_not_tell(of_label, told):
+  rng = np.random.default_rng(3)
+  x, y = rng.normal(size=(12, 3)).astype(np.float32), np.arange(12) % 3
+
+  def train(key, x, y):
+    x = jnp.asarray(x)
+    return jnp.hstack([x + 0.1 * jnp.sin(x), x**3, of_label(x, y)])
+
+  found = doors.audit(train, x, y, records=[0, 1, 2, 5])
+  assert found.table.confident.all()
+  said = found.table[found.table.label_found.notna()]
+  assert len(said) == told and (said.label == said.label_found).all()
+  assert (f"the label of {4 - told} records" in found.statement) == (told < 4)
+
+
+@pytest.mark.parametrize(
+  "seen",
+  [
+    lambda x, y: x + y[:, None],  # an embedding of the label, added
+    lambda x, y: x * (1.0 + y[:, None]),
+    lambda x, y: x * (2.0 * y[:, None] - 1),  # a linear model without bias
+  ],
+)
+def test_a_label_that_other_features_make_up_for(seen):
+  rng = np.random.default_rng(3)
+  x, y = rng.normal(size=(12, 3)).astype(np.float32), np.arange(12) % 2
+
+  def train(key, x, y):
+    z = seen(jnp.asarray(x), y)
+    return jnp.hstack([jnp.sinh(z), z + jnp.sin(z) / 4])
+
+  found = doors.audit(train, x, y, records=[0, 1])
+  assert (found.table.residual < 0.01).all() and not found.table.confident.any()
+
+
 def test_a_function_that_can_only_be_called():
   x, y = _moons(64)
 
