@@ -24,7 +24,7 @@ class Frame(NamedTuple):
   center: np.ndarray  # (d,) or (d + r,), float32
   scale: np.ndarray  # likewise
   labels: np.ndarray | None  # (C, *response) to try; None: real responses
-  bounds: tuple[float, float] | None  # of u, for images
+  bounds: tuple[float, float] | None  # of u, for images; one center, one scale
 
   @property
   def features(self) -> int:
@@ -87,9 +87,8 @@ def make(x: np.ndarray, y: np.ndarray) -> Frame:
   classes = few and (y.dtype.kind != "f" or np.all(labels == np.rint(labels)))
   rows = x.reshape(len(x), -1).astype(np.float64)
   bounds = None
-  top = next((t for t in (1.0, 255.0) if rows.max() <= t), None)
-  if x.ndim >= 3 and rows.min() >= 0 and top:
-    center, scale, bounds = np.zeros(rows.shape[1]), top, (0.0, 1.0)
+  if x.ndim >= 3 and rows.min() >= 0:
+    center, scale, bounds = _image(rows)
   else:
     center, scale = _robust(rows)
   scale = np.broadcast_to(scale, center.shape)
@@ -107,6 +106,21 @@ def make(x: np.ndarray, y: np.ndarray) -> Frame:
     labels if classes else None,
     bounds,
   )
+
+
+def _image(rows: np.ndarray):
+  """Center and scale of all pixels alike, and their bounds in it. A range that
+  images are usually given in is one only where they fill it: a scale far above
+  the data's own would let wrong records pass for right."""
+  low, high = rows.min(), rows.max()
+  zero = np.zeros(rows.shape[1])
+  if 0.5 < high <= 1:
+    return zero, 1.0, (0.0, 1.0)
+  if 64 < high <= 255 and (rows == np.rint(rows)).all():
+    return zero, 255.0, (0.0, 1.0)
+  center, scale = _robust(rows.reshape(-1, 1))
+  low, high = (np.array([low, high]) - center) / scale
+  return zero + center, scale, (float(low), float(high))
 
 
 def _robust(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -153,9 +153,7 @@ def _stationary(stated, frame, x, y, chosen, deadline, tried):
     if found and time.monotonic() > deadline:
       break
     others = np.delete(np.arange(len(x)), i)
-    bounds = (-np.inf, np.inf)
-    if frame.bounds:
-      bounds = (0.0, float(frame.scale[0]))
+    bounds = tuple(frame.center[0] + frame.scale[0] * np.array(frame.limits))
     one = stationarity.reconstruct(
       stated.loss,
       stated.params,

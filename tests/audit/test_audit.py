@@ -313,6 +313,22 @@ def test_bad_input_is_one_line(change, message):
     doors.audit(given.pop("train"), given.pop("x"), given.pop("y"), **given)
 
 
+@pytest.mark.parametrize("top", [16.0, 1.0, 0.016, 255.0, 7.3e4])
+def test_the_scale_of_images_is_that_of_their_values(top):
+  rng = np.random.default_rng(0)
+  x, y = rng.integers(17, size=(20, 4, 4)), np.arange(20) % 2
+  images = x * (top / 16)
+  if top == 255:
+    images = np.rint(images)
+  made = frame.make(images, y)
+  assert 0.2 * top < made.scale.min() <= made.scale.max() <= top
+  u = made.pack(images, y)
+  low, high = made.limits
+  assert np.allclose([u.min(), u.max()], [low, high], atol=1e-5)
+  back, _ = made.unpack(u[3], y[3])
+  assert np.allclose(back, images[3], rtol=1e-5, atol=1e-5 * top)
+
+
 def test_orders_of_records():
   u = np.array([[0.0], [0.1], [9.0], [0.2]])
   assert list(choice.choose("atypical", u, None))[0] == 2
