@@ -31,6 +31,7 @@ from informed_recon.types import UserError
 
 SETTLED = 1e-4  # ρ above which other starts are tried
 CONVERGED = 1e-5  # ρ at which there is nothing left to gain
+MARGIN = 3  # times ρ that the set with another label must have
 STALL, SLOW = 10, 0.9  # so many steps that leave this share of ρ end a search
 SHIFT = 0.3  # of the spread between classes, so that no two are the same
 STARTS = 4  # of a set of labels that is given
@@ -113,14 +114,20 @@ def reconstruct(
   state, y = best
   residual = search.share(state)
   judged = verdict.judge(explain, search.seen, state.x, y, residual, bounds)
+  sure, message = judged.identifiable, judged.message
+  if sure.any() and not given:
+    told = search.told(best)
+    sure = sure & told
+    if not (message or told.all()):
+      message = f"the labels of {(~told).sum()} of {k} records are not told"
   return Found(
     x=np.clip(state.x, *bounds),
     y=np.asarray(y),
     residual=residual,
-    identifiable=judged.identifiable,
+    identifiable=sure,
     error=judged.error,
     products=search.products + judged.products,
-    message=judged.message,
+    message=message,
   )
 
 
@@ -206,15 +213,31 @@ class _Search:
 
   def neighbours(self, candidate):
     """With one label exchanged, that record anew."""
-    state, y = candidate
+    state, _ = candidate
     found = []
+    for i, other in self.exchanged(candidate):
+      fresh = self.begin(other)[0].x[i]
+      found.append(self.at(state.x.at[i].set(fresh), other))
+    return found
+
+  def told(self, candidate):
+    """(k,) bool: no other label of a record alone, its features the same,
+    explains what is seen as well."""
+    state, y = candidate
+    enough = MARGIN * max(self.share(state), CONVERGED)
+    told = np.full(len(y), True)
+    for i, other in self.exchanged(candidate):
+      told[i] &= self.share(self.at(state.x, other)[0]) > enough
+    return told
+
+  def exchanged(self, candidate):
+    """(record, labels) for every label of every record exchanged alone."""
+    y = candidate[1]
     for i, c in itertools.product(range(len(y)), range(len(self.means))):
       if c != y[i]:
-        other = y.copy()
+        other = np.array(y)
         other[i] = c
-        fresh = self.begin(other)[0].x[i]
-        found.append(self.at(state.x.at[i].set(fresh), other))
-    return found
+        yield i, other
 
 
 def _first(candidates, count: int):

@@ -128,6 +128,25 @@ def test_finds_two_records_and_their_labels(released):
   assert not lost.identifiable.any() and "no 2 records" in lost.message
 
 
+@pytest.mark.parametrize("counts", [0.0, 1.0])
+def test_a_label_that_does_not_count_is_not_vouched_for(counts):
+  rng = np.random.default_rng(0)
+  weights = rng.normal(size=(3, 60)).astype(np.float32) * 2
+  by_label = jnp.asarray(rng.normal(size=(2, 60)), jnp.float32)
+  x = jnp.array([[0.1, 0.8, 0.3], [0.9, 0.2, 0.6]])
+
+  def explain(x, y):
+    return (jnp.tanh(x @ weights) * (1 + counts * by_label[y])).sum(0)
+
+  seen = explain(x, jnp.array([0, 1]))
+  means = np.array([[0.2, 0.7, 0.4], [0.8, 0.3, 0.5]], np.float32)
+  given = explain, seen, np.zeros(60, np.float32), means, 2
+  found = sets.reconstruct(*given)
+  assert found.identifiable.all() if counts else not found.identifiable.any()
+  assert bool(found.message) != bool(counts)
+  assert sets.reconstruct(*given, labels=[0, 1]).identifiable.all()  # known
+
+
 def test_labels_are_read_off_what_records_change_together():
   explain, seen, base, means, truth = _released(3, seed=4)
   others = _records(seed=5, n=200)[0]
