@@ -27,7 +27,7 @@ SEARCH = simulation.Search(steps=40, converged=2e-5)
 TRIES = 3  # searches from different starts until one explains the release
 AGREE = 0.012  # rms difference of the two answers, in scales of the features
 SPARE = 3  # parameters beyond the unknowns, to check an answer against
-FAR = 0.1  # spreads by which no combination of features may be off
+FAR = 0.05  # spreads by which no combination of features may be off
 MARGIN = (
   3  # times the misfit of an answer that that of another record must have
 )
