@@ -76,7 +76,7 @@ def facts(
       f"attack itself {_interval(sure, count)}.",
       f"{near} of {count} reconstructions are nearer to their record than "
       f"any other record of the training set {_interval(near, count)}; of the "
-      f"blind guesses, the mean of the other records of its label, {blind} "
+      f"blind guesses, the mean of other records (of its class), {blind} "
       "are.",
       f"Median MSE {done.mse.median():.3g}, of the nearest other record "
       f"{done.oracle_mse.median():.3g}, of the blind guess "
