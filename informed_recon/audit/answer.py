@@ -9,6 +9,7 @@ import matplotlib.figure
 import numpy as np
 import pandas as pd
 
+from informed_recon.audit import frame as frames
 from informed_recon.audit import statement
 from informed_recon.report import figures, page
 from informed_recon.storage import files
@@ -168,3 +169,88 @@ def _cell(column: str, value) -> str:
   if isinstance(value, (bool, np.bool_)):
     return "yes" if value else "no"
   return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def answer(
+  frame,
+  x,
+  y,
+  chosen,
+  found,
+  attack: str,
+  tried,
+  notes,
+  move=None,
+  hurried=False,
+) -> Audit:
+  """The `Audit` of what one attack found.
+
+  Args:
+    frame, x, y, chosen: as in `attack.attack`.
+    found: index of a record -> `Found`.
+    attack: the attack's name in the table.
+    tried: sentences for the statement on what was done.
+    notes: further sentences for the statement.
+    move: (M,) norm by which the release moves without each chosen record; None:
+      not measured.
+    hurried: whether a stronger attack was possible, had there been time.
+  """
+  if move is None:
+    move = np.full(len(chosen), np.nan)
+  table = _table(frame, x, y, chosen, found, attack, move)
+  pictures = {i: f.x for i, f in found.items()}
+  truth = {i: x[i] for i in pictures}
+  ended = [i for i, f in found.items() if f.ended]
+  pair = None
+  if ended:
+    d = frame.features
+    rows = [np.stack([a[i].ravel() for i in ended]) for a in (truth, pictures)]
+    pair = tuple(row / frame.scale[:d] for row in rows)
+  facts = statement.facts(
+    table,
+    records=len(x),
+    tried=tried,
+    notes=notes,
+    answers=pair,
+    hurried=hurried,
+  )
+  return Audit(table, pictures, truth, facts)
+
+
+def _table(frame, x, y, chosen, found, attack, move) -> pd.DataFrame:
+  d = frame.features
+  u, labels = frame.pack(x, y)[:, :d], y.reshape(len(y), -1)
+  rows = []
+  for i, moved in zip(chosen.tolist(), move):
+    one = found.get(i)
+    others = np.arange(len(u)) != i
+    alike = others & (labels == labels[i]).all(1)
+    blind = u[alike if frame.labels is not None and alike.any() else others]
+    wrong = np.nan
+    if one:
+      # In float64, for answers that are right to more digits than u has.
+      off = np.asarray(one.x, float).ravel() - np.asarray(x[i], float).ravel()
+      wrong = _square(off / frame.scale[:d])
+    rows.append(
+      dict(
+        record=i,
+        label=frames.numbers(y[i]),
+        attack=attack if one else "none",
+        ended=bool(one and one.ended),
+        mse=wrong,
+        oracle_mse=_square(u[frames.nearest(u, i)] - u[i]),
+        blind_mse=_square(blind.mean(0, dtype=float) - u[i]),
+        confident=one.confident if one else False,
+        label_found=frames.numbers(one.y)
+        if one and one.y is not None and one.told
+        else None,
+        error=one.error if one else np.nan,
+        residual=one.residual if one else np.nan,
+        influence=float(moved),
+      )
+    )
+  return pd.DataFrame(rows)
+
+
+def _square(difference) -> float:
+  return float(np.mean(np.square(difference, dtype=float)))

@@ -10,11 +10,13 @@ import numpy as np
 
 from informed_recon.attacks import convex, sklearn, stationarity
 from informed_recon.attacks.stationarity import problem
-from informed_recon.audit import entry, weights
 from informed_recon.audit import frame as frames
 from informed_recon.audit import optimum as at
-from informed_recon.audit.answer import Audit
+from informed_recon.audit import weights
+from informed_recon.audit.answer import Audit, answer
+from informed_recon.audit.attack import attack
 from informed_recon.audit.choice import choose
+from informed_recon.audit.entry import deadline_of, losses
 from informed_recon.audit.simulated import Found
 from informed_recon.audit.training import Train, prepare, vector
 from informed_recon.types import Reconstruction, UserError
@@ -80,7 +82,7 @@ def audit_released(
   Raises:
     UserError: arguments that cannot be audited; one line says why.
   """
-  deadline = entry.deadline_of(minutes)
+  deadline = deadline_of(minutes)
   x, y = frames.check(x, y)
   if isinstance(params, str) or hasattr(params, "__fspath__"):
     params = weights.load(params)
@@ -93,7 +95,7 @@ def audit_released(
     stated = problem.check(
       loss, params, x, y, l2=l2 or 0.0, labels=frame.labels, bounds=None
     )
-    value = np.array([float(loss(params, *pair)) for pair in zip(x, y)])
+    value = losses(loss, params, x, y)
   chosen = choose(records, frame.pack(x, y), minutes, value)
   if train is None:
     tried.append(
@@ -111,7 +113,7 @@ def audit_released(
       )
     if training.simulate:
       training = training._replace(theta=theta)
-      found = entry.attack(
+      found = attack(
         training,
         frame,
         x,
@@ -140,7 +142,7 @@ def audit_released(
     "was trained with) of a model that was trained to convergence."
   )
   tried.append("The closed form was not tried: it wants a convex last layer.")
-  return entry.answer(frame, x, y, chosen, {}, "none", tried, [])
+  return answer(frame, x, y, chosen, {}, "none", tried, [])
 
 
 def _stationary(stated, frame, x, y, chosen, deadline, tried):
@@ -148,7 +150,7 @@ def _stationary(stated, frame, x, y, chosen, deadline, tried):
   found, optimum = {}, at.of_loss(stated)
   if not optimum.reached:
     tried.append(f"Stationarity was impossible. {optimum.said}")
-    return entry.answer(frame, x, y, chosen, found, "none", tried, [])
+    return answer(frame, x, y, chosen, found, "none", tried, [])
   for i in chosen.tolist():
     if found and time.monotonic() > deadline:
       break
@@ -169,7 +171,7 @@ def _stationary(stated, frame, x, y, chosen, deadline, tried):
     f"{len(chosen)} chosen records; training is not run, and no key is needed. "
     f"{optimum.said}"
   )
-  return entry.answer(frame, x, y, chosen, found, "stationarity", tried, [])
+  return answer(frame, x, y, chosen, found, "stationarity", tried, [])
 
 
 def _answered(one: Reconstruction, shape, scale) -> Found:
@@ -200,7 +202,7 @@ def _fitted(estimator, frame, x, y, chosen, deadline):
     f"Not vouched for, {count} of {len(found)} records: {reason}."
     for reason, count in why.most_common(1)
   ]
-  return entry.answer(frame, x, y, chosen, found, "closed_form", tried, notes)
+  return answer(frame, x, y, chosen, found, "closed_form", tried, notes)
 
 
 def _closed_form(head: Head, x, y, chosen, tried):
@@ -215,7 +217,7 @@ def _closed_form(head: Head, x, y, chosen, tried):
   optimum = at.of_head(head, features, y)
   if not optimum.reached:
     tried.append(f"The closed form was impossible. {optimum.said}")
-    return entry.answer(frame, features, y, chosen, found, "none", tried, [])
+    return answer(frame, features, y, chosen, found, "none", tried, [])
   for i in chosen.tolist():
     others = np.delete(np.arange(len(x)), i)
     one = convex.reconstruct(
@@ -232,6 +234,4 @@ def _closed_form(head: Head, x, y, chosen, tried):
     f"Closed form of the last layer, for {len(found)} records: what is found "
     f"are features, and mse and oracle_mse are theirs. {optimum.said}"
   )
-  return entry.answer(
-    frame, features, y, chosen, found, "closed_form", tried, []
-  )
+  return answer(frame, features, y, chosen, found, "closed_form", tried, [])
