@@ -13,15 +13,17 @@ with b what is seen of the k records. μ and Σ are those of other records of th
 kind.
 """
 
+import itertools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import linalg
+from scipy import linalg, optimize
 
 from informed_recon.types import UserError
 
+ALL = 60  # sets of labels up to which all are tried
 RIDGE = 1e-4  # of the covariance, over its trace
 BEAM = 64  # sets of labels that are kept while others are looked for
 BATCH = 16  # records whose effects are computed at a time
@@ -94,6 +96,28 @@ def likely_labels(
       break
     counts = best
   return np.stack([np.repeat(classes, each) for each in counts[:count]])
+
+
+def by_means(explain, seen, base, means, k) -> np.ndarray:
+  """Sets of labels to begin with, (C, k), where only the classes' means (K, d)
+  are known: all sets, where they are few, else the one whose counts fit."""
+  classes = range(len(means))
+  if len(means) ** k <= 10_000_000:
+    every = itertools.combinations_with_replacement(classes, k)
+    some = list(itertools.islice(every, ALL + 1))
+    if len(some) <= ALL:
+      return np.array(some)
+  whole = [
+    explain(jnp.tile(mean, (k, 1)), jnp.full(k, c)) - base
+    for c, mean in enumerate(means)
+  ]
+  alone = np.array(whole).T / k  # a record of each class
+  amount = optimize.nnls(alone, seen - base)[0]
+  amount *= k / max(amount.sum(), 1e-30)
+  counts = np.floor(amount).astype(int)
+  for c in np.argsort(counts - amount)[: k - counts.sum()]:
+    counts[c] += 1
+  return np.repeat(classes, counts)[None]
 
 
 def _exchanged(counts: np.ndarray) -> np.ndarray:

@@ -23,8 +23,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import optimize
 
+from informed_recon.attacks.sets import labels as label_sets
 from informed_recon.attacks.sets import step as steps
 from informed_recon.attacks.sets import verdict
 from informed_recon.types import UserError
@@ -35,7 +35,6 @@ MARGIN = 3  # times ρ that the set with another label must have
 STALL, SLOW = 10, 0.9  # so many steps that leave this share of ρ end a search
 SHIFT = 0.3  # of the spread between classes, so that no two are the same
 STARTS = 4  # of a set of labels that is given
-ALL = 60  # sets of labels up to which all are tried
 STEPPED = 8  # of them get a step
 
 
@@ -101,7 +100,7 @@ def reconstruct(
   elif labels is not None:
     tried = np.asarray(labels)
   else:
-    tried = _labels(explain, seen, base, means, k)
+    tried = label_sets.by_means(explain, seen, base, means, k)
   best = search.halve([search.begin(y) for y in tried])
   for _ in range(rounds):
     if search.share(best[0]) <= SETTLED:
@@ -129,27 +128,6 @@ def reconstruct(
     products=search.products + judged.products,
     message=message,
   )
-
-
-def _labels(explain, seen, base, means, k) -> np.ndarray:
-  """Sets of labels to begin with, (C, k)."""
-  classes = range(len(means))
-  if len(means) ** k <= 10_000_000:
-    every = itertools.combinations_with_replacement(classes, k)
-    some = list(itertools.islice(every, ALL + 1))
-    if len(some) <= ALL:
-      return np.array(some)
-  whole = [
-    explain(jnp.tile(mean, (k, 1)), jnp.full(k, c)) - base
-    for c, mean in enumerate(means)
-  ]
-  effects = np.array(whole).T / k  # of one record of each class
-  amount = optimize.nnls(effects, seen - base)[0]
-  amount *= k / max(amount.sum(), 1e-30)
-  counts = np.floor(amount).astype(int)
-  for c in np.argsort(counts - amount)[: k - counts.sum()]:
-    counts[c] += 1
-  return np.repeat(classes, counts)[None]
 
 
 _begin = jax.jit(steps.begin, static_argnums=0)
